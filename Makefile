@@ -1,0 +1,79 @@
+# demo, test, check, bench, notebooks: each first makes the environment it needs, with Python >= 3.11 and pip alone.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+PIP_QUIET := --quiet --disable-pip-version-check --no-input
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: help demo test test-2.34 check format bench notebooks lock clean
+
+help:  ## What there is to make
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/ready  ## A small corpus through both frameworks; ARGS=--live for the real service
+	@$(BIN)/python cookbooks/demo.py $(ARGS)
+
+test: .venv/ready  ## The tests, on google-genai 3.x; ARGS=... go to pytest
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-2.34: .venv-2.34/ready  ## Transport and adapters on google-genai 2.34, beside langchain-google-genai
+	@.venv-2.34/bin/python -m pytest -m sdk $(ARGS)
+
+check: .venv/ready  ## Format, lint, types
+	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check
+	@$(BIN)/mypy
+
+format: .venv/ready  ## Format, and repair what the linter can
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+bench: .venv/ready .venv-peers/ready  ## Ours, the peers and the floor, in one interleaved run
+	@$(BIN)/python tests/benchmarks/bench.py --peers .venv-peers/bin/python $(ARGS)
+
+notebooks: .venv/ready  ## Run the cookbooks on the emulator, without changing them
+	@$(BIN)/python tests/notebooks.py $(ARGS)
+
+# ---- environments: each is made anew when what it is made from changed
+
+# What pip is told beyond the constraints, one line an environment.
+WANTS.venv       := --editable '.[all]' --group dev
+WANTS.venv-2.34  := --editable '.[all]' --group beside
+WANTS.venv-peers := --group peers
+
+define environment
+	@echo "make: setting up $(@D) (about a minute)"
+	@"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("make: Python 3.11 or newer is needed; say which: make PYTHON=...")'
+	@"$(PYTHON)" -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install $(PIP_QUIET) 'pip>=25.1'
+	@$(@D)/bin/python -m pip install $(PIP_QUIET) --constraint $(filter %.txt,$^) $(WANTS$(@D))
+	@touch $@
+endef
+
+.venv/ready: pyproject.toml tests/constraints.txt
+	$(environment)
+
+.venv-2.34/ready: pyproject.toml tests/constraints-2.34.txt
+	$(environment)
+
+.venv-peers/ready: pyproject.toml tests/benchmarks/constraints.txt
+	$(environment)
+
+lock:  ## Resolve the three environments anew and write down what came out
+	@for pair in .venv:tests/constraints.txt .venv-2.34:tests/constraints-2.34.txt .venv-peers:tests/benchmarks/constraints.txt; do \
+		place=$${pair%%:*} file=$${pair#*:}; \
+		: > $$file; \
+		rm -f $$place/ready; \
+		$(MAKE) $$place/ready; \
+		$$place/bin/python -m pip freeze --exclude-editable | grep -v ' @ ' > $$file; \
+		touch $$place/ready; \
+		echo "$$file: $$(wc -l < $$file) packages"; \
+	done
+
+clean:  ## Remove the environments and what tools left behind
+	@rm -rf .venv .venv-2.34 .venv-peers build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
