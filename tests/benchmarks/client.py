@@ -152,7 +152,7 @@ async def _awaited(work: Awaitable[None]) -> None:
 
 
 def main() -> None:
-    """``client.py NAME DIMENSIONS BASE_URL...``: an instance for each URL, jobs on standard input."""
+    """``client.py NAME DIMENSIONS URL...``: an instance for each URL, jobs on stdin."""
     name, dimensions, *urls = sys.argv[1:]
     # One loop for all calls, as in a server: clients keep connections that belong to a loop.
     with asyncio.Runner() as runner:
