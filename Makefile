@@ -40,7 +40,7 @@ bench: .venv/ready .venv-peers/ready  ## Ours, the peers and the floor, in one i
 notebooks: .venv/ready  ## Run the cookbooks on the emulator, without changing them
 	@$(BIN)/python tests/notebooks.py $(ARGS)
 
-# ---- environments: each is made anew when what it is made from changed
+# ---- environments: each is made when it is missing, and brought up to date when its pins changed
 
 # What pip is told beyond the constraints, one line an environment.
 WANTS.venv       := --editable '.[all]' --group dev
@@ -48,9 +48,10 @@ WANTS.venv-2.34  := --editable '.[all]' --group beside
 WANTS.venv-peers := --group peers
 
 define environment
-	@echo "make: setting up $(@D) (about a minute)"
+	@echo "make: setting up $(@D) (a minute or two, once)"
+	@test -n "$(PYTHON)" || { echo "make: no Python found; say where it is: make PYTHON=..."; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("make: Python 3.11 or newer is needed; say which: make PYTHON=...")'
-	@"$(PYTHON)" -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(@D)
 	@$(@D)/bin/python -m pip install $(PIP_QUIET) 'pip>=25.1'
 	@$(@D)/bin/python -m pip install $(PIP_QUIET) --constraint $(filter %.txt,$^) $(WANTS$(@D))
 	@touch $@
@@ -69,7 +70,7 @@ lock:  ## Resolve the three environments anew and write down what came out
 	@for pair in .venv:tests/constraints.txt .venv-2.34:tests/constraints-2.34.txt .venv-peers:tests/benchmarks/constraints.txt; do \
 		place=$${pair%%:*} file=$${pair#*:}; \
 		: > $$file; \
-		rm -f $$place/ready; \
+		rm -rf $$place; \
 		$(MAKE) $$place/ready; \
 		$$place/bin/python -m pip freeze --exclude-editable | grep -v ' @ ' > $$file; \
 		touch $$place/ready; \
