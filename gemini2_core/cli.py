@@ -1,0 +1,83 @@
+"""The command ``gemini2``: ``gemini2 emulator`` runs the service's stand-in on loopback."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import get_args
+
+from gemini2_core.errors import Gemini2Error
+
+__all__ = ["main"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    from gemini2_core.emulator.settings import FailureKind, Settings, VectorMode
+
+    parser = argparse.ArgumentParser(prog="gemini2", description="Gemini Embedding 2 at hand.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    emulator = commands.add_parser(
+        "emulator",
+        help="serve the embedding API on loopback: its rules and shapes, not the model's vectors",
+    )
+    default = Settings()
+    add = emulator.add_argument
+    add("--port", type=int, default=8787, help="0 takes a free one (%(default)s)")
+    add("--latency", type=float, default=default.latency, metavar="S", help="seconds a request")
+    add("--requests-per-minute", type=int, metavar="N", help="quota of items a minute")
+    add("--requests-per-day", type=int, metavar="N", help="quota of items a day")
+    add("--tokens-per-minute", type=int, metavar="N", help="quota of tokens a minute")
+    add("--failure-rate", type=float, default=0.0, metavar="P", help="share of failing requests")
+    add(
+        "--failures",
+        nargs="+",
+        choices=get_args(FailureKind),
+        default=default.failures,
+        metavar="KIND",
+        help=f"kinds they are drawn from: {', '.join(default.failures)}",
+    )
+    add("--retry-delay", type=float, default=default.retry_delay, metavar="S", help="RetryInfo's")
+    add("--seed", type=int, default=default.seed, help="which requests fail")
+    add("--batch-seconds", type=float, default=0.0, metavar="S", help="length of a batch job")
+    add(
+        "--vectors",
+        choices=get_args(VectorMode),
+        default=default.vectors,
+        help="'pool' takes prepared vectors, for benchmarks of clients",
+    )
+    add("--no-gzip", dest="gzip", action="store_false", help="never compress")
+    add("--no-pretty", dest="pretty", action="store_false", help="don't indent answers")
+    add("--no-vertex-batch", dest="vertex_batch", action="store_false", help="404 on that path")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status.
+
+    Args:
+        arguments: Without the program's name; None reads the command line.
+    """
+    from gemini2_core.emulator.serve import run
+    from gemini2_core.emulator.settings import Settings
+
+    options = vars(_parser().parse_args(arguments))
+    port = options.pop("port")
+    del options["command"]
+    try:
+        # Nobody can read the log of another process.
+        run(port, Settings(**options, log_requests=False), _announce)
+    except KeyboardInterrupt:
+        pass
+    except (Gemini2Error, OSError) as error:
+        print(f"gemini2: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _announce(base_url: str) -> None:
+    print(f"The emulator of Gemini Embedding 2 serves on {base_url} (not the model).", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
