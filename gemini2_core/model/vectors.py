@@ -19,7 +19,9 @@ def normalize(vectors: npt.ArrayLike) -> Vectors:
         raise ValueError(f"vectors must have shape (n, d), not {rows.shape}")
     # float64 for the sum: the service's own unit vectors then stay as they are within 1 ulp.
     norms = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))[:, None]
-    return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0, casting="same_kind")
+    unit: Vectors = np.zeros_like(rows)
+    np.divide(rows, norms, out=unit, where=norms > 0, casting="same_kind")
+    return unit
 
 
 def truncate(vectors: npt.ArrayLike, dimensions: int) -> Vectors:

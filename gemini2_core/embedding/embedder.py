@@ -1,0 +1,540 @@
+"""The embedder: texts and interleaved contents in, float32 vectors out, by sync and async calls."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
+
+from gemini2_core.content import Content, ContentLike
+from gemini2_core.embedding import loop
+from gemini2_core.embedding.cache import VectorCache, open_cache
+from gemini2_core.embedding.engine import Engine, Limits, Outcome, Progress
+from gemini2_core.embedding.pace import RateLimiter
+from gemini2_core.embedding.plan import Aggregate, OnEmpty, OnOverflow, Plan, make_plan
+from gemini2_core.embedding.progress import progress_bar
+from gemini2_core.embedding.result import EmbeddingResult, Usage
+from gemini2_core.embedding.transport import Connection, open_transport
+from gemini2_core.errors import ClosedError, ConfigurationError, Gemini2Error, InvalidInputError
+from gemini2_core.model import (
+    DEFAULT_DIMENSIONS,
+    DEFAULT_MODEL,
+    MAX_BATCH_ITEMS,
+    Backend,
+    EmbeddingSpace,
+    Side,
+    TaskType,
+    Vectors,
+    average,
+    check_dimensions,
+    model_spec,
+    normalize,
+    truncate,
+)
+
+from gemini2_core.model import task_type as read_task_type
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+    from google.genai import Client
+    from google.genai.types import HttpOptions
+
+__all__ = ["Gemini2Embedder", "Secret"]
+
+_NEVER_PICKLED = {"api_key", "client", "credentials", "on_progress"}
+_Word = TypeVar("_Word", bound=str)
+#: An async call with more inputs than this is planned in a thread, not on the caller's loop.
+_PLANNED_INLINE = 64
+
+
+class Secret(Protocol):
+    """A key in a wrapper, such as pydantic's ``SecretStr``."""
+
+    def get_secret_value(self) -> str:
+        """The key itself."""
+
+
+class Gemini2Embedder:
+    """Embeds with a Gemini model; the two framework adapters are thin covers of this class.
+
+    Every input is anything ``Content.of`` takes: a str is text, a ``Path`` a medium, a list the
+    parts of one interleaved content. Building an embedder checks the arguments and opens
+    nothing. It may be used from many threads and loops at once; they share its budgets.
+
+    Args:
+        model: A name of the table of models.
+        api_key: Key of the Gemini API; from ``GOOGLE_API_KEY`` or ``GEMINI_API_KEY`` if None.
+        base_url: Another server, such as the emulator's.
+        dimensions: Size of the vectors: 768, 1536, 3072 or, with a warning, from 128 on.
+        task_type: What the vectors are for; the query and the document side follow from it.
+            None embeds text as it is.
+        media_root: A folder. If set, a str is Markdown, and its media links are read from there.
+        media_in_queries: Read media links in queries too. They often come from strangers.
+        allow_remote: Fetch media from ``https:`` addresses.
+        vertexai: Use Vertex AI; None asks the environment.
+        project: Google Cloud project, for Vertex.
+        location: ``"global"``, ``"us"`` or ``"eu"``, for Vertex.
+        credentials: google-auth credentials, for Vertex.
+        client: Your own ``genai.Client``. It's never closed here, and slower than the way the
+            embedder builds itself.
+        http_options: Further options of google-genai.
+        cache: A path of a SQLite file, or an object with ``mget`` and ``mset``. With a cache
+            vectors are fetched at full size, so that a row serves every size.
+        max_concurrency: Most requests in flight.
+        batch_size: Most items in a request, up to 100.
+        requests_per_minute: Your quota, counted in items as the service counts.
+        tokens_per_minute: Your quota of tokens.
+        rate_limiter: LangChain's or LlamaIndex's limiter, asked once an item.
+        retry_seconds: How long a request may keep failing, or the quota stay used up without
+            any progress, before the call ends with an error.
+        timeout: Seconds for one request.
+        on_overflow: A text over the model's limit: ``"average"`` embeds windows on sentence
+            borders and averages them by length, ``"error"``, or ``"truncate"`` with a warning.
+        on_empty: A text without a character to embed: ``"error"``, ``"zero"`` for a vector of
+            zeros, ``"skip"`` for no row.
+        on_progress: Called with (done, total) items, on the engine's thread.
+        show_progress: Show a progress bar.
+
+    Raises:
+        ConfigurationError: An argument can't work.
+    """
+
+    def __init__(
+        self,
+        model: str = DEFAULT_MODEL,
+        *,
+        api_key: str | Secret | None = None,
+        base_url: str | None = None,
+        dimensions: int = DEFAULT_DIMENSIONS,
+        task_type: TaskType | str | None = TaskType.RETRIEVAL_QUERY,
+        media_root: str | Path | None = None,
+        media_in_queries: bool = False,
+        allow_remote: bool = False,
+        vertexai: bool | None = None,
+        project: str | None = None,
+        location: str | None = None,
+        credentials: Credentials | None = None,
+        client: Client | None = None,
+        http_options: HttpOptions | Mapping[str, object] | None = None,
+        cache: str | Path | VectorCache | None = None,
+        max_concurrency: int = 8,
+        batch_size: int = 40,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+        rate_limiter: RateLimiter | None = None,
+        retry_seconds: float = 300.0,
+        timeout: float = 60.0,
+        on_overflow: OnOverflow = "average",
+        on_empty: OnEmpty = "error",
+        on_progress: Progress | None = None,
+        show_progress: bool = False,
+    ) -> None:
+        # What a copy is made from; the key and what is bound to this process don't leave it.
+        self._arguments = {name: value for name, value in locals().items() if name != "self"}
+        self._spec = model_spec(model)
+        self._dimensions = check_dimensions(self._spec, dimensions)
+        self._task = read_task_type(task_type)
+        self._space = EmbeddingSpace.of(self._spec, self._task)
+        self._media_root = None if media_root is None else Path(media_root).expanduser()
+        if self._media_root is not None and not self._media_root.is_dir():
+            raise ConfigurationError(f"media_root={str(media_root)!r} is no folder")
+        self._media_in_queries = media_in_queries
+        self._allow_remote = allow_remote
+        self._on_overflow: OnOverflow = _choice(
+            "on_overflow", on_overflow, ("average", "error", "truncate")
+        )
+        self._on_empty: OnEmpty = _choice("on_empty", on_empty, ("error", "zero", "skip"))
+        self._on_progress = on_progress
+        self._show_progress = show_progress
+        self._limits = Limits(
+            max_concurrency=_positive("max_concurrency", max_concurrency),
+            batch_size=_positive("batch_size", batch_size, MAX_BATCH_ITEMS),
+            requests_per_minute=_optional("requests_per_minute", requests_per_minute),
+            tokens_per_minute=_optional("tokens_per_minute", tokens_per_minute),
+            rate_limiter=rate_limiter,
+            retry_seconds=retry_seconds,
+        )
+        key = api_key if api_key is None or isinstance(api_key, str) else api_key.get_secret_value()
+        self._connection: Connection | Client = client or Connection.resolve(
+            api_key=key,
+            base_url=base_url,
+            vertexai=vertexai,
+            project=project,
+            location=location,
+            credentials=credentials,
+            http_options=http_options,
+            timeout=timeout,
+        )
+        self._cache = open_cache(cache)
+        self._usage = Usage()
+        self._closed = False
+        self._held = _Held()
+        # An embedder that is dropped without close() mustn't leave connections behind.
+        weakref.finalize(self, _Held.drop, self._held)
+
+    # What it is
+
+    @property
+    def model(self) -> str:
+        """The model's name on the wire."""
+        return self._spec.id
+
+    @property
+    def dimensions(self) -> int:
+        """Length of the vectors."""
+        return self._dimensions
+
+    @property
+    def task_type(self) -> TaskType | None:
+        """What the vectors are for."""
+        return self._task
+
+    @property
+    def space(self) -> EmbeddingSpace:
+        """The space the vectors live in; store ``str(space)`` with an index."""
+        return self._space
+
+    @property
+    def usage(self) -> Usage:
+        """What all calls so far sent and cost together, failed ones included."""
+        return self._usage
+
+    @property
+    def backend(self) -> Backend:
+        """Gemini API or Vertex."""
+        if isinstance(self._connection, Connection):
+            return self._connection.backend
+        return Backend.VERTEX if self._connection.vertexai else Backend.GEMINI_API
+
+    # Embedding
+
+    def embed_queries(self, queries: Sequence[ContentLike]) -> EmbeddingResult:
+        """Embed questions, told the query side of the task.
+
+        Args:
+            queries: Texts; or contents with media (a str's links are only read with
+                ``media_in_queries=True``).
+
+        Returns:
+            One row a query, in order.
+
+        Raises:
+            InvalidInputError: A query can't be embedded; ``.index`` says which.
+            ServiceError: The service kept failing; ``.partial`` holds what was embedded.
+        """
+        return self._embed(queries, "query", None, "joint")
+
+    def embed_documents(
+        self, texts: Sequence[ContentLike], titles: Sequence[str | None] | None = None
+    ) -> EmbeddingResult:
+        """Embed documents, told the document side of the task.
+
+        Args:
+            texts: Texts (Markdown, if there is a ``media_root``) or contents with media.
+            titles: One a text, told to the model with it; None for a text without.
+
+        Returns:
+            One row a text, in order.
+
+        Raises:
+            InvalidInputError: A text can't be embedded; ``.index`` says which.
+            ServiceError: The service kept failing; ``.partial`` holds what was embedded.
+        """
+        return self._embed(texts, "document", titles, "joint")
+
+    def embed_contents(
+        self,
+        contents: Sequence[ContentLike],
+        *,
+        side: Side = "document",
+        titles: Sequence[str | None] | None = None,
+        aggregate: Aggregate = "joint",
+    ) -> EmbeddingResult:
+        """Embed interleaved contents.
+
+        Args:
+            contents: Each a text, a medium, or a list of both.
+            side: Which side of the task they are.
+            titles: One a content.
+            aggregate: ``"joint"`` fuses the parts of a content into one vector, for parts that
+                belong together; ``"mean"`` embeds them apart and averages, for posts with
+                several pictures.
+
+        Returns:
+            One row a content, in order.
+
+        Raises:
+            InvalidInputError: A content can't be embedded; ``.index`` says which.
+            ServiceError: The service kept failing; ``.partial`` holds what was embedded.
+        """
+        return self._embed(contents, side, titles, aggregate)
+
+    async def aembed_queries(self, queries: Sequence[ContentLike]) -> EmbeddingResult:
+        """``embed_queries``, awaited."""
+        return await self._aembed(queries, "query", None, "joint")
+
+    async def aembed_documents(
+        self, texts: Sequence[ContentLike], titles: Sequence[str | None] | None = None
+    ) -> EmbeddingResult:
+        """``embed_documents``, awaited."""
+        return await self._aembed(texts, "document", titles, "joint")
+
+    async def aembed_contents(
+        self,
+        contents: Sequence[ContentLike],
+        *,
+        side: Side = "document",
+        titles: Sequence[str | None] | None = None,
+        aggregate: Aggregate = "joint",
+    ) -> EmbeddingResult:
+        """``embed_contents``, awaited."""
+        return await self._aembed(contents, side, titles, aggregate)
+
+    def _embed(
+        self,
+        inputs: Sequence[ContentLike],
+        side: Side,
+        titles: Sequence[str | None] | None,
+        aggregate: Aggregate,
+    ) -> EmbeddingResult:
+        plan = self._plan(inputs, side, titles, aggregate)
+        return loop.run(self._execute(plan))
+
+    async def _aembed(
+        self,
+        inputs: Sequence[ContentLike],
+        side: Side,
+        titles: Sequence[str | None] | None,
+        aggregate: Aggregate,
+    ) -> EmbeddingResult:
+        # Media are measured (files are opened) when planned; a few texts are quicker inline.
+        if len(inputs) <= _PLANNED_INLINE and all(
+            isinstance(i, str) and len(i) < 10_000 for i in inputs
+        ):
+            plan = self._plan(inputs, side, titles, aggregate)
+        else:
+            plan = await asyncio.to_thread(self._plan, inputs, side, titles, aggregate)
+        return await loop.run_async(self._execute(plan))
+
+    def _plan(
+        self,
+        inputs: Sequence[ContentLike],
+        side: Side,
+        titles: Sequence[str | None] | None,
+        aggregate: Aggregate,
+    ) -> Plan:
+        if self._closed:
+            raise ClosedError("this embedder was closed: make a new one")
+        if isinstance(inputs, (str, bytes, Path)):
+            raise InvalidInputError(
+                f"a list of inputs is wanted, not one {type(inputs).__name__}: put it in [ ]"
+            )
+        if titles is not None and len(titles) != len(inputs):
+            raise InvalidInputError(f"{len(titles)} titles for {len(inputs)} inputs")
+        _choice("aggregate", aggregate, ("joint", "mean"))
+        _choice("side", side, ("query", "document"))
+        root = self._media_root if side == "document" or self._media_in_queries else None
+        contents: list[Content] = []
+        for index, value in enumerate(inputs):
+            try:
+                contents.append(
+                    Content.of(
+                        value,
+                        media_root=root,
+                        title=titles[index] if titles is not None else None,
+                        allow_remote=self._allow_remote,
+                    )
+                )
+            except Gemini2Error as error:
+                raise error.at(index) from error.__cause__
+        return make_plan(
+            contents,
+            spec=self._spec,
+            backend=self.backend,
+            task=self._task,
+            side=side,
+            aggregate=aggregate,
+            on_empty=self._on_empty,
+        )
+
+    # On the background loop
+
+    async def _execute(self, plan: Plan) -> EmbeddingResult:
+        engine = await self._engine()
+        await engine.settle(plan, self._on_overflow)
+        items, place_of = plan.unique_items()
+        with progress_bar(self._show_progress, self._on_progress) as progress:
+            outcome = await engine.embed(items, self._dimensions, progress)
+        pieces = [
+            [(place_of[id(item)], weight) for item, weight in some] for some in plan.pieces
+        ]
+        duplicates = sum(map(len, pieces)) - len(items)
+        outcome.usage = outcome.usage + Usage(duplicates=duplicates)
+        self._usage = self._usage + outcome.usage
+        result = self._assemble(pieces, np.array(plan.indices, np.int64), outcome)
+        if outcome.error is None:
+            return result
+        error = outcome.error
+        if outcome.place is not None:
+            owner = next(
+                index
+                for index, some in zip(plan.indices, pieces, strict=True)
+                if any(place == outcome.place for place, _ in some)
+            )
+            error = error.at(owner)
+        error.partial = result if len(result) else None
+        raise error
+
+    def _assemble(
+        self, pieces: Sequence[Sequence[tuple[int, float]]], indices: np.ndarray, outcome: Outcome
+    ) -> EmbeddingResult:
+        """Rows of items to rows of inputs: averaged, at the size asked for, whole ones only."""
+        rows = outcome.rows
+        if rows.shape[1] != self._dimensions:
+            rows = truncate(rows, self._dimensions)
+        elif not self._spec.unit_vectors:
+            rows = normalize(rows)
+        if all(len(some) == 1 for some in pieces):
+            places = np.fromiter((some[0][0] for some in pieces), np.int64, len(pieces))
+            whole = outcome.done[places]
+            # Nothing to move: every input is an item of its own, and all have come.
+            direct = len(places) == len(rows) and bool(whole.all())
+            vectors = rows if direct and _counts_up(places) else rows[places[whole]]
+        else:
+            vectors, whole = self._combine(pieces, rows, outcome)
+        return EmbeddingResult(vectors, indices[whole], outcome.usage, self._space)
+
+    def _combine(
+        self, pieces: Sequence[Sequence[tuple[int, float]]], rows: Vectors, outcome: Outcome
+    ) -> tuple[Vectors, np.ndarray]:
+        whole = np.array([all(outcome.done[p] for p, _ in some) for some in pieces], np.bool_)
+        vectors = np.zeros((int(whole.sum()), self._dimensions), np.float32)
+        kept = (some for some, is_whole in zip(pieces, whole, strict=True) if is_whole)
+        for vector, some in zip(vectors, kept, strict=True):
+            if len(some) == 1:
+                vector[:] = rows[some[0][0]]
+            elif some:
+                vector[:] = average(rows[[p for p, _ in some]], [weight for _, weight in some])[0]
+        return vectors, whole
+
+    async def _engine(self) -> Engine:
+        """The engine on the loop, opened at the first call (and again in a forked child)."""
+        if self._closed:
+            raise ClosedError("this embedder was closed: make a new one")
+        here = asyncio.get_running_loop()
+        if self._held.loop is not here:
+            self._held.loop, self._held.engine = here, asyncio.ensure_future(self._open())
+        assert self._held.engine is not None
+        return await asyncio.shield(self._held.engine)
+
+    async def _open(self) -> Engine:
+        await asyncio.to_thread(_import_sdk)
+        transport = await open_transport(
+            self._connection, self._spec, self._limits.max_concurrency
+        )
+        secret = self._connection.api_key if isinstance(self._connection, Connection) else None
+        return Engine(transport, self._spec, self._limits, self._cache, secret)
+
+    # Its end
+
+    def close(self) -> None:
+        """Close the connections; later calls raise ``ClosedError``. A client of yours stays open."""
+        self._closed = True
+        self._held.drop()
+
+    async def aclose(self) -> None:
+        """``close``, awaited."""
+        self.close()
+
+    def __enter__(self) -> Gemini2Embedder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Gemini2Embedder:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    # Copies: within the process with the key, out of it without
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Gemini2Embedder:
+        return type(self)(**self._arguments)
+
+    def __copy__(self) -> Gemini2Embedder:
+        return type(self)(**self._arguments)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self._arguments.items() if k not in _NEVER_PICKLED}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]  # as pickle means it
+
+    def __repr__(self) -> str:
+        task = self._task.value if self._task else None
+        return (
+            f"Gemini2Embedder({self.model!r}, dimensions={self._dimensions}, task_type={task!r}, "
+            f"backend={self.backend.value!r})"
+        )
+
+
+class _Held:
+    """What an embedder has open on the background loop."""
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.engine: asyncio.Future[Engine] | None = None
+
+    def drop(self) -> None:
+        """Close it, without waiting: this also runs from the garbage collector."""
+        held, engine = self.loop, self.engine
+        self.loop = self.engine = None
+        if held is not None and engine is not None and held.is_running():
+            held.call_soon_threadsafe(lambda: asyncio.ensure_future(_close(engine)))
+
+
+async def _close(engine: asyncio.Future[Engine]) -> None:
+    await (await engine).close()
+
+
+def _import_sdk() -> None:
+    """Half a second of importing, in a thread so that the loop goes on."""
+    import google.genai  # noqa: F401
+
+
+def _counts_up(places: np.ndarray) -> bool:
+    return bool((places == np.arange(len(places))).all())
+
+
+def _choice(name: str, value: _Word, allowed: Sequence[_Word]) -> _Word:
+    if value not in allowed:
+        raise ConfigurationError(f"{name}={value!r} must be one of {', '.join(map(repr, allowed))}")
+    return value
+
+
+def _positive(name: str, value: int, most: int | None = None) -> int:
+    if value < 1 or (most is not None and value > most):
+        allowed = "at least 1" if most is None else f"from 1 to {most}"
+        raise ConfigurationError(f"{name}={value} must be {allowed}")
+    return value
+
+
+def _optional(name: str, value: int | None) -> int | None:
+    return None if value is None else _positive(name, value)

@@ -1,0 +1,160 @@
+"""How fast requests may leave, on a clock that jumps instead of waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from gemini2_core.embedding.pace import Pace
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """Its time goes on at once to whatever is due next: an hour takes milliseconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        select = self._selector.select  # type: ignore[attr-defined]
+
+        def jump(timeout: float | None = None) -> Any:
+            if timeout:
+                self.now += timeout
+            return select(0)
+
+        self._selector.select = jump  # type: ignore[attr-defined]
+
+    def time(self) -> float:
+        return self.now
+
+
+def on_jumping_loop(work: Coroutine[Any, Any, None]) -> None:
+    loop = JumpingLoop()
+    try:
+        loop.run_until_complete(asyncio.wait_for(work, 100_000))
+    finally:
+        loop.close()
+
+
+def test_no_minute_holds_more_items_than_the_budget() -> None:
+    async def work() -> None:
+        pace, left = Pace(8, requests_per_minute=100), []
+        for _ in range(50):
+            left.append(await pace.enter(7, 0))
+            pace.leave()
+        for start in left:
+            assert sum(7 for when in left if start <= when < start + 60) <= 100
+        # 350 items at 98 a minute: the fourth minute has begun, no later.
+        assert 180 <= left[-1] < 181
+
+    on_jumping_loop(work())
+
+
+def test_a_batch_larger_than_the_token_budget_leaves_in_an_empty_minute() -> None:
+    async def work() -> None:
+        pace = Pace(8, tokens_per_minute=1000)
+        left = [await pace.enter(1, 5000) for _ in range(3)]
+        assert left == pytest.approx([0, 60, 120])
+
+    on_jumping_loop(work())
+
+
+def test_a_429_pauses_everybody_for_as_long_as_it_says_and_halves_the_slots_once() -> None:
+    async def work() -> None:
+        pace = Pace(8)
+        left = [await pace.enter(1, 0) for _ in range(4)]
+        for when in left:
+            pace.leave()
+            pace.exceeded(when, 37.0, None, now=0.5)
+        assert pace.concurrency == 4
+        assert 37.5 <= await pace.enter(1, 0) <= 38.6
+
+    on_jumping_loop(work())
+
+
+def test_429s_without_a_hint_pause_longer_and_longer_and_success_ends_that() -> None:
+    async def work() -> None:
+        pace, pauses = Pace(8), []
+        loop = asyncio.get_running_loop()
+        for _ in range(4):
+            before = await pace.enter(1, 0)
+            pace.leave()
+            pace.exceeded(before, None, None, loop.time())
+            await pace.enter(1, 0)
+            pace.leave()
+            pauses.append(loop.time() - before)
+            await asyncio.sleep(0.001)
+        assert [round(pause) for pause in pauses] == [1, 2, 4, 8]
+        pace.succeeded()
+        before = await pace.enter(1, 0)
+        pace.leave()
+        pace.exceeded(before, None, None, loop.time())
+        assert (await pace.enter(1, 0)) - before < 1.2
+
+    on_jumping_loop(work())
+
+
+def test_slots_come_back_one_by_one_as_requests_succeed() -> None:
+    async def work() -> None:
+        pace = Pace(8)
+        when = await pace.enter(1, 0)
+        pace.exceeded(when, 0.0, None, now=1.0)
+        assert pace.concurrency == 4
+        for _ in range(5):
+            pace.succeeded()
+        assert pace.concurrency == 5
+        for _ in range(100):
+            pace.succeeded()
+        assert pace.concurrency == 8
+
+    on_jumping_loop(work())
+
+
+def test_a_quota_that_the_service_names_is_kept_from_then_on() -> None:
+    async def work() -> None:
+        pace = Pace(8)
+        when = await pace.enter(40, 0)
+        pace.exceeded(when, 1.0, 100, now=1.0)
+        assert pace.items_per_minute == 100
+        pace.leave()
+        left = [await pace.enter(40, 0) for _ in range(3)]
+        assert left[0] < 3 < 60 <= left[1]
+
+    on_jumping_loop(work())
+
+
+def test_slots_are_given_first_come_first_served() -> None:
+    async def work() -> None:
+        pace, order = Pace(1), []
+        await pace.enter(1, 0)
+
+        async def customer(name: int) -> None:
+            await pace.enter(1, 0)
+            order.append(name)
+            pace.leave()
+
+        waiting = [asyncio.ensure_future(customer(name)) for name in range(5)]
+        await asyncio.sleep(0.01)
+        assert order == []
+        pace.leave()
+        await asyncio.gather(*waiting)
+        assert order == [0, 1, 2, 3, 4]
+
+    on_jumping_loop(work())
+
+
+def test_the_callers_limiter_is_asked_once_an_item() -> None:
+    class Limiter:
+        asked = 0
+
+        def acquire(self) -> None:
+            self.asked += 1
+
+    async def work(limiter: Limiter) -> None:
+        await Pace(8, rate_limiter=limiter).enter(40, 0)
+
+    limiter = Limiter()
+    asyncio.run(work(limiter))
+    assert limiter.asked == 40
