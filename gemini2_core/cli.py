@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Without the program's name; None reads the command line.
     """
-    from gemini2_core.emulator.serve import run
+    from gemini2_core.emulator.runner import run
     from gemini2_core.emulator.settings import Settings
 
     options = vars(_parser().parse_args(arguments))

@@ -14,7 +14,6 @@ __all__ = ["describe"]
 _MARK = re.compile(r"[\x00-\x1f]+")
 _PNG_KEYS = ("title", "description", "comment")
 _WAV_KEYS = (b"INAM", b"ISBJ", b"ICMT", b"IKEY")
-_TAG_KEYS = ("TIT2", "TIT3", "COMM", "\xa9nam", "desc", "\xa9cmt", "ldes")
 
 
 def describe(data: bytes, mime_type: str) -> str:
@@ -25,7 +24,7 @@ def describe(data: bytes, mime_type: str) -> str:
     title, description, comment. PDF: title, subject and the pages' text.
     """
     text: list[str] = []
-    # A broken file has no description; whether it's refused is up to the rules.
+    # A broken file has no description, however its reader fails; refusing it is for the rules.
     with suppress(Exception):
         match mime_type:
             case "image/png":
@@ -38,6 +37,8 @@ def describe(data: bytes, mime_type: str) -> str:
                 text.extend(_pdf(data))
             case "audio/mpeg" | "video/mp4" | "video/quicktime":
                 text.extend(_tags(data))
+                if mime_type == "video/quicktime":
+                    text.extend(_quicktime(data))
     return "\n".join(part for part in (_MARK.sub(" ", some).strip() for some in text) if part)
 
 
@@ -103,13 +104,30 @@ def _wav(data: bytes) -> Iterator[str]:
 
 
 def _tags(data: bytes) -> Iterator[str]:
-    import mutagen
+    from tinytag import TinyTag
 
-    tags = getattr(mutagen.File(io.BytesIO(data)), "tags", None) or {}
-    for key, value in tags.items():
-        if key.startswith(_TAG_KEYS):
-            text = getattr(value, "text", value)
-            yield " ".join(map(str, text)) if isinstance(text, list) else str(text)
+    tags = TinyTag.get(file_obj=io.BytesIO(data), duration=False)
+    yield tags.title or ""
+    yield tags.comment or ""
+    yield from tags.other.get("description", [])
+
+
+def _quicktime(data: bytes) -> Iterator[str]:
+    """The older form of tags in a MOV: texts right under moov/udta, each with length and language."""
+    place, end = 0, len(data)
+    while place + 8 <= end:
+        length, kind = struct.unpack_from(">I4s", data, place)
+        if kind in (b"moov", b"udta"):
+            place += 8  # look inside
+            continue
+        if kind in (b"\xa9nam", b"\xa9des", b"\xa9cmt"):
+            size = int.from_bytes(data[place + 8 : place + 10])
+            yield data[place + 12 : place + 12 + size].decode("utf-8", "replace")
+        if length == 1:  # a length of 64 bits follows
+            length = int.from_bytes(data[place + 8 : place + 16])
+        if length < 8:
+            return
+        place += length
 
 
 def _pdf(data: bytes) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A pytest fixture: ``from gemini2_core.emulator.fixtures import gemini2_emulator`` in conftest.py."""
+"""A pytest fixture: import ``gemini2_emulator`` from here in a ``conftest.py``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gemini2_core.emulator.serve import Emulator, serve
+from gemini2_core.emulator.runner import Emulator, serve
 
 __all__ = ["gemini2_emulator"]
 

@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 import threading
 from collections import OrderedDict
-from contextlib import suppress
 from dataclasses import dataclass, field
 
+from gemini2_core.content import media_types
+from gemini2_core.content.measure import measure
 from gemini2_core.emulator.descriptions import describe
 from gemini2_core.emulator.refusals import invalid
 from gemini2_core.emulator.vectors import Row, direction, text_vector
+from gemini2_core.errors import InvalidInputError
 from gemini2_core.model import Modality, count_tokens, media_tokens
 
 __all__ = ["MediaReader", "Medium", "modality_of"]
 
 _DIGEST = 0.3
 _KIND = 0.15
-_ALIASES = {
-    "audio/mp3": "audio/mpeg",
-    "audio/x-mp3": "audio/mpeg",
-    "audio/x-wav": "audio/wav",
-    "audio/wave": "audio/wav",
-    "audio/vnd.wave": "audio/wav",
-    "image/jpg": "image/jpeg",
-    "video/mov": "video/quicktime",
-}
-_MAGIC: dict[str, tuple[bytes, ...]] = {
-    "image/png": (b"\x89PNG\r\n\x1a\n",),
-    "image/jpeg": (b"\xff\xd8\xff",),
-    "audio/wav": (b"RIFF", b"RIFX"),
-    "application/pdf": (b"%PDF-",),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +28,7 @@ class Medium:
 
     Attributes:
         modality: What kind of medium it is.
-        mime_type: Its declared type, by its usual name.
+        mime_type: Its declared type, normalized.
         digest: sha256 of its bytes, or of its URI if it can't be read.
         description: What its file says it shows; "" if nothing.
         tokens: By modality: a PDF's text counts as text.
@@ -69,45 +55,19 @@ class Medium:
         return unit
 
 
-def usual_type(mime_type: str) -> str:
-    """A type without parameters, by its usual name."""
-    plain = mime_type.partition(";")[0].strip().lower()
-    return _ALIASES.get(plain, plain)
-
-
 def modality_of(mime_type: str) -> Modality:
     """What a type is.
 
     Raises:
         Refusal: The opaque 400 of a type that the service doesn't know.
     """
-    kind = usual_type(mime_type)
-    if kind == "application/pdf":
-        return Modality.DOCUMENT
-    for prefix, modality in (
-        ("image/", Modality.IMAGE),
-        ("audio/", Modality.AUDIO),
-        ("video/", Modality.VIDEO),
-    ):
-        if kind.startswith(prefix):
-            return modality
-    raise invalid("Request contains an invalid argument.")
-
-
-def _pages(data: bytes) -> int:
-    from pypdf import PdfReader
-
-    return len(PdfReader(io.BytesIO(data)).pages)
-
-
-def _seconds(data: bytes) -> float | None:
-    import mutagen
-
-    with suppress(mutagen.MutagenError):
-        info = getattr(mutagen.File(io.BytesIO(data)), "info", None)
-        if (length := getattr(info, "length", None)) is not None:
-            return float(length)
-    return None
+    try:
+        modality = media_types.modality_of(media_types.normalize_mime_type(mime_type))
+    except InvalidInputError:
+        modality = None
+    if modality is None:
+        raise invalid("Request contains an invalid argument.")
+    return modality
 
 
 def _unreadable(modality: Modality) -> Exception:
@@ -126,19 +86,18 @@ def _tokens(modality: Modality, pages: int | None, seconds: float | None) -> int
 
 
 def _read(data: bytes, mime_type: str, digest: str) -> Medium:
-    kind, modality = usual_type(mime_type), modality_of(mime_type)
-    if not data or (kind in _MAGIC and not data.startswith(_MAGIC[kind])):
+    modality = modality_of(mime_type)
+    kind = media_types.normalize_mime_type(mime_type)
+    found = media_types.sniff(data[: media_types.HEAD_BYTES])
+    if found != kind and media_types.sniffable(kind):
         raise _unreadable(modality)
-    pages = seconds = None
-    if modality is Modality.DOCUMENT:
-        try:
-            pages = _pages(data)
-        except Exception as error:  # pypdf raises many kinds on a broken file
-            raise _unreadable(modality) from error
-    elif modality in (Modality.AUDIO, Modality.VIDEO):
-        seconds = _seconds(data)
-        if seconds is None:
-            raise _unreadable(modality)
+    try:
+        measured = measure(data, kind, modality, "the input")
+    except InvalidInputError as error:
+        raise _unreadable(modality) from error
+    pages, seconds = measured.pages, measured.seconds
+    if modality in (Modality.AUDIO, Modality.VIDEO) and seconds is None:
+        raise _unreadable(modality)
     description = describe(data, kind)
     tokens = [(modality, _tokens(modality, pages, seconds))]
     if modality is Modality.DOCUMENT and description:
@@ -179,4 +138,4 @@ class MediaReader:
         modality = modality_of(mime_type)
         digest = hashlib.sha256(uri.encode()).hexdigest()
         tokens = ((modality, _tokens(modality, None, None)),)
-        return Medium(modality, usual_type(mime_type), digest, "", tokens)
+        return Medium(modality, media_types.normalize_mime_type(mime_type), digest, "", tokens)

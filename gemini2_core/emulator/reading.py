@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from gemini2_core.emulator.refusals import invalid
 
 __all__ = [
-    "as_mapping",
     "Inline",
     "Item",
     "Link",
     "Part",
+    "as_mapping",
     "items_of",
     "read_contents",
     "read_item",

@@ -31,7 +31,7 @@ _AUTH_HELP = (
 GRPC_CODES: Mapping[str, int] = {"INVALID_ARGUMENT": 3, "NOT_FOUND": 5, "PERMISSION_DENIED": 7}
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818  # what the service says, no fault of ours
     """A request that the service answers with an error.
 
     Attributes:

@@ -201,7 +201,7 @@ async def _model_method(call: _Call) -> Answer:
     if method not in methods:
         if spec is None:
             raise model_not_found(f"models/{name}", version, method)
-        return _no_such_page(call)
+        return _no_such_page()
     body = call.json()
     call.model = name
     if spec is None:
@@ -281,7 +281,7 @@ def _check_model(item: Item, spec: ModelSpec, message: str, *, required: bool) -
         raise invalid(f"* {message}.model: model must match the model in the URL\n")
 
 
-async def _count_tokens(call: _Call, spec: ModelSpec) -> Answer:
+async def _count_tokens(call: _Call, _: ModelSpec) -> Answer:
     parts = read_contents(call.body)
     tokens = await asyncio.to_thread(call.state.service.count, parts, Backend.GEMINI_API)
     return call.answer(
@@ -441,7 +441,7 @@ async def _vertex_method(call: _Call) -> Answer:
     if call.settings.vertex_batch:
         methods["batchEmbedContents"] = _vertex_batch_embed_contents
     if method not in methods:
-        return _no_such_page(call)
+        return _no_such_page()
     body = call.json()
     call.model = name
     spec = find_model(name)
@@ -492,7 +492,7 @@ async def _vertex_batch_embed_contents(call: _Call, spec: ModelSpec) -> Answer:
     return Answer(200, embeddings(vectors, usage, pretty=call.pretty, missing=missing))
 
 
-async def _vertex_count_tokens(call: _Call, spec: ModelSpec) -> Answer:
+async def _vertex_count_tokens(call: _Call, _: ModelSpec) -> Answer:
     parts = read_contents(call.body)
     tokens = await asyncio.to_thread(call.state.service.count, parts, Backend.VERTEX)
     letters = sum(len("".join(part.split())) for part in parts if isinstance(part, str))
@@ -543,18 +543,18 @@ async def _vertex_predict(call: _Call, spec: ModelSpec) -> Answer:
 # Everything else -----------------------------------------------------------------------------
 
 
-def _no_such_page(call: _Call) -> Answer:
+def _no_such_page() -> Answer:
     """What Google's front end says to a path or a method that isn't there: not JSON."""
     page = (
         "<!DOCTYPE html>\n<html lang=en>\n  <title>Error 404 (Not Found)!!1</title>\n"
-        "  <p><b>404.</b> <ins>That’s an error.</ins>\n"
-        "  <p>The requested URL was not found on this server.  <ins>That’s all we know.</ins>\n"
+        "  <p><b>404.</b> <ins>That&#39;s an error.</ins>\n"
+        "  <p>The requested URL was not found on this server.  <ins>That&#39;s all we know.</ins>\n"
     )
     return Answer(404, [page.encode()], content_type="text/html; charset=UTF-8")
 
 
-async def _nothing(call: _Call) -> Answer:
-    return _no_such_page(call)
+async def _nothing(_: _Call) -> Answer:
+    return _no_such_page()
 
 
 class _Outermost:

@@ -24,9 +24,23 @@ FULL = 3072
 # scaled to it, so that a prefix's norm is the service's. Each band is a random projection of
 # its own, which makes every prefix a smaller projection of the same features.
 _ENERGY: Mapping[str, Sequence[tuple[int, float]]] = {
-    "gemini-embedding-2": ((0, 0.0), (128, 0.075), (256, 0.1), (768, 0.318), (1536, 0.534), (FULL, 1.0)),
-    "gemini-embedding-001": ((0, 0.0), (128, 0.097), (256, 0.124), (768, 0.322), (1536, 0.47), (FULL, 1.0)),
-}  # fmt: skip
+    "gemini-embedding-2": (
+        (0, 0.0),
+        (128, 0.075),
+        (256, 0.1),
+        (768, 0.318),
+        (1536, 0.534),
+        (FULL, 1.0),
+    ),
+    "gemini-embedding-001": (
+        (0, 0.0),
+        (128, 0.097),
+        (256, 0.124),
+        (768, 0.322),
+        (1536, 0.47),
+        (FULL, 1.0),
+    ),
+}
 _WORD = re.compile(r"\w+")
 _QUERY = re.compile(r"task: ([^|\n]{1,40}) \| query: (.*)", re.DOTALL)
 _DOCUMENT = re.compile(r"title: (.*?) \| text: (.*)", re.DOTALL)

@@ -106,6 +106,7 @@ def _server(state: State) -> uvicorn.Server:
             access_log=False,
             log_level="critical",
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=1,
             backlog=2048,
