@@ -26,9 +26,11 @@ test-2.34: .venv-2.34/ready  ## Transport and adapters on google-genai 2.34, bes
 	@.venv-2.34/bin/python -m pytest $(SDK_TESTS) $(ARGS)
 
 check: .venv/ready  ## Format, lint, types
-	@$(BIN)/ruff format --check
-	@$(BIN)/ruff check
-	@$(BIN)/mypy
+	@bad=0; \
+	$(BIN)/ruff format --check --quiet || { echo "ruff format: see make format"; bad=1; }; \
+	$(BIN)/ruff check || bad=1; \
+	$(BIN)/mypy || bad=1; \
+	exit $$bad
 
 format: .venv/ready  ## Format, and repair what the linter can
 	@$(BIN)/ruff format
