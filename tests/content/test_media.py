@@ -346,6 +346,31 @@ async def test_an_address_is_not_fetched_unless_allowed_async() -> None:
         await Media.from_uri("https://example.org/x.png").afetched()
 
 
+async def test_an_allowed_address_becomes_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = samples.picture()
+
+    def fetch(url: str, *, max_bytes: int, timeout: float) -> bytes:
+        return body
+
+    async def afetch(url: str, **limits: float) -> bytes:
+        return body
+
+    monkeypatch.setattr("gemini2_core.content.remote.fetch", fetch)
+    monkeypatch.setattr("gemini2_core.content.remote.afetch", afetch)
+    media = Media.from_uri("https://example.org/image?id=3", alt="x", allow_remote=True)
+    for fetched in (media.fetched(), await media.afetched()):
+        assert (fetched.mime_type, fetched.alt, fetched.remote) == ("image/png", "x", False)
+        assert fetched.read() == body
+    body = b"<html>please log in</html>"
+    with pytest.raises(InvalidInputError, match=r"x\.png is text/plain, not a picture"):
+        Media.from_uri("https://example.org/x.png", allow_remote=True).fetched()
+
+
+def test_an_allowed_address_is_still_not_a_private_one() -> None:
+    with pytest.raises(MediaAccessError, match=r"127\.0\.0\.1|private|loopback"):
+        Media.from_uri("http://127.0.0.1:9/x.png", allow_remote=True).fetched()
+
+
 def test_a_part_of_what_the_service_reads_cannot_be_cut() -> None:
     with pytest.raises(InvalidInputError, match="reads this file itself"):
         Media.from_uri("gs://bucket/x.mp4#t=1,2")
