@@ -612,7 +612,7 @@ def bulletin() -> FPDF:
     pdf.set_title("Service bulletin SB 28-07, heat shield for the engine-driven fuel pump")
     pdf.set_subject(
         "Vapour lock after a hot restart: stainless heat shield between exhaust and "
-        "engine-driven fuel pump; parts list with part numbers for pump, shield and strainer."
+        "engine-driven fuel pump, and the parts it takes."
     )
     pdf.set_author("Sandpiper 180 (an example)")
     pdf.set_margins(14, 14)

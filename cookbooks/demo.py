@@ -1,0 +1,378 @@
+"""One small corpus through both frameworks: text, pictures, sound, film and PDF pages, searched.
+
+``make demo`` runs it on the emulator, whose vectors are hashed words and not the model's.
+``make demo ARGS=--live`` runs it on the service, with the key in ``GEMINI_API_KEY``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from gemini2_core.embedding import Usage
+from gemini2_core.emulator import serve
+from gemini2_core.errors import Gemini2Error
+from gemini2_core.model import Modality
+
+__all__ = ["main"]
+
+HERE = Path(__file__).resolve().parent
+CORPUS = HERE / "corpus"
+QUERIES = HERE / "queries"
+
+Kind = Literal["section", "picture", "sound", "film", "page"]
+KINDS: dict[str, Kind] = {".png": "picture", ".wav": "sound", ".mp4": "film", ".pdf": "page"}
+LINK = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
+
+
+# ---------------------------------------------------------------- what is embedded
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing in the index: a section with the media it shows, or one medium alone."""
+
+    kind: Kind
+    name: str  # "28-20-03 Fuel strainer: cleaning" or "figures/strainer.png"
+    text: str  # Markdown; a medium alone is its link
+    caption: str = ""
+
+
+def read_corpus() -> list[Item]:
+    """Split each chapter at its ``##`` headings; a section keeps its media, in their places."""
+    sections, media = [], {}
+    for chapter in sorted(CORPUS.glob("28-*.md")):
+        for text in re.split(r"(?m)^(?=## )", chapter.read_text("utf-8"))[1:]:
+            name = text.partition("\n")[0].removeprefix("## ")
+            sections.append(Item("section", name, text.strip()))
+            for link in LINK.finditer(text):
+                kind = KINDS[Path(link[2].partition("#")[0]).suffix]
+                media[link[2]] = Item(kind, link[2], link[0], link[1])
+    return [*sections, *media.values()]
+
+
+# ---------------------------------------------------------------- what is asked
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question in words, a picture or a sound; ``best`` must come out first."""
+
+    ask: str | Path
+    kind: Kind | None  # look only among these; None looks everywhere
+    best: str
+
+    @property
+    def way(self) -> str:
+        """What goes in and what is wanted: ``text → picture``."""
+        given = KINDS[self.ask.suffix] if isinstance(self.ask, Path) else "text"
+        wanted = {"section": "text", None: "anything"}.get(self.kind, self.kind)
+        return f"{given} → {wanted}"
+
+    def __str__(self) -> str:
+        return f"[{self.ask.name}]" if isinstance(self.ask, Path) else self.ask
+
+
+ASKED = (
+    Query("exploded view of the fuel pump", "picture", "figures/fuel-pump.png"),
+    Query("how is the low pressure lamp wired?", "picture", "figures/wiring.png"),
+    Query(QUERIES / "gauge-photo.png", "section", "28-40-01 Fuel pressure gauge"),
+    Query(
+        QUERIES / "engine-recording.wav",
+        "section",
+        "28-90-01 Engine runs rough or misfires at idle",
+    ),
+    Query(QUERIES / "engine-recording.wav", "sound", "sounds/misfire.wav"),
+    Query("parts list with part numbers", "page", "SB-28-07.pdf#page=2"),
+    Query("the needle quivers, then falls", None, "clips/needle-falls.mp4"),
+    Query("how does the warning horn sound?", None, "sounds/low-pressure-horn.wav"),
+    Query(
+        "torque for the pump's cover screws?",
+        "section",
+        "28-20-02 Engine-driven fuel pump: overhaul, torque",
+    ),
+    Query("can I use car fuel with ethanol?", "section", "28-00-03 Approved fuel"),
+)
+HITS = 2
+SOURCES = {False: "emulator", True: "service"}
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One row of an answer; ``score`` is the cosine, from -1 to 1."""
+
+    score: float
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one framework found, and what it used."""
+
+    title: str
+    indexed: int
+    seconds: float
+    answers: Sequence[tuple[Query, Sequence[Hit]]]
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Where the vectors come from."""
+
+    api_key: str
+    base_url: str | None  # None is Google's
+    dimensions: int
+
+
+# ---------------------------------------------------------------- LangChain
+
+
+def with_langchain(items: Sequence[Item], service: Service) -> Outcome:
+    """Everything is a Markdown document, so any vector store will do: here Chroma, in memory."""
+    import chromadb
+    from chromadb.config import Settings
+    from langchain_chroma import Chroma
+    from langchain_core.documents import Document
+    from pydantic import SecretStr
+
+    from langchain_gemini2 import Gemini2Embeddings
+
+    embeddings = Gemini2Embeddings(
+        api_key=SecretStr(service.api_key),
+        base_url=service.base_url,
+        dimensions=service.dimensions,
+        media_root=CORPUS,
+    )
+    store = Chroma(
+        "manual",
+        embeddings,
+        client=chromadb.EphemeralClient(Settings(anonymized_telemetry=False)),
+        collection_metadata={"hnsw:space": "cosine"},
+    )
+    begun = time.perf_counter()
+    store.add_documents(
+        [Document(item.text, metadata={"kind": item.kind, "name": item.name}) for item in items]
+    )
+    seconds = time.perf_counter() - begun
+
+    def search(query: Query) -> list[Hit]:
+        vector = (
+            embeddings.embed_query_content(query.ask)
+            if isinstance(query.ask, Path)
+            else embeddings.embed_query(query.ask)
+        )
+        found = store.similarity_search_by_vector_with_relevance_scores(
+            vector, k=HITS, filter={"kind": query.kind} if query.kind else None
+        )
+        # Chroma's "relevance" is a distance: 1 - cosine.
+        return [
+            Hit(1 - distance, document.metadata["kind"], document.metadata["name"])
+            for document, distance in found
+        ]
+
+    answers = [(query, search(query)) for query in ASKED]
+    return Outcome("LangChain, Chroma", len(items), seconds, answers, embeddings.usage)
+
+
+# ---------------------------------------------------------------- LlamaIndex
+
+
+def with_llama_index(items: Sequence[Item], service: Service) -> Outcome:
+    """Sections are Markdown nodes, media are nodes with a block of their own beside the caption."""
+    from llama_index.core import VectorStoreIndex
+    from llama_index.core.schema import BaseNode, MediaResource, Node, TextNode
+    from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
+
+    from llama_index_gemini2 import Gemini2Embedding
+
+    embed_model = Gemini2Embedding(
+        api_key=service.api_key,
+        base_url=service.base_url,
+        dimensions=service.dimensions,
+        media_root=CORPUS,
+    )
+
+    def node(item: Item) -> BaseNode:
+        metadata = {"kind": item.kind, "name": item.name}
+        hidden = list(metadata)  # to filter by and to show, not to embed
+        resource = MediaResource(path=CORPUS / item.name)
+        caption = MediaResource(text=item.caption)
+        made: BaseNode
+        match item.kind:
+            case "picture":
+                made = Node(text_resource=caption, image_resource=resource)
+            case "sound":
+                made = Node(text_resource=caption, audio_resource=resource)
+            case "film":
+                made = Node(text_resource=caption, video_resource=resource)
+            case "page":  # LlamaIndex has no block for pages; a link says which one
+                made = TextNode(text=f"{item.caption}\n\n{item.text}")
+            case "section":
+                made = TextNode(text=item.text)
+                metadata["title"] = item.name
+        made.metadata = metadata
+        made.excluded_embed_metadata_keys = hidden
+        return made
+
+    begun = time.perf_counter()
+    nodes = embed_model([node(item) for item in items])
+    index = VectorStoreIndex(list(nodes), embed_model=embed_model)
+    seconds = time.perf_counter() - begun
+
+    def search(query: Query) -> list[Hit]:
+        filters = [MetadataFilter(key="kind", value=query.kind)] if query.kind else []
+        retriever = index.as_retriever(
+            similarity_top_k=HITS, filters=MetadataFilters(filters=list(filters))
+        )
+        return [
+            Hit(hit.score or 0.0, hit.node.metadata["kind"], hit.node.metadata["name"])
+            for hit in retriever.retrieve(embed_model.get_query_bundle(query.ask))
+        ]
+
+    answers = [(query, search(query)) for query in ASKED]
+    return Outcome("LlamaIndex, VectorStoreIndex", len(items), seconds, answers, embed_model.usage)
+
+
+# ---------------------------------------------------------------- the report
+
+
+class Paint:
+    """Colours for a terminal, plain text for everything else."""
+
+    def __init__(self) -> None:
+        self.on = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+    def __call__(self, code: str, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.on else text
+
+
+BOLD, DIM, GREEN, RED, YELLOW = "1", "2", "32", "31", "33"
+
+
+def clip(text: str, width: int) -> str:
+    """``text`` in exactly ``width`` columns."""
+    return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"
+
+
+def print_outcome(outcome: Outcome, paint: Paint) -> int:
+    """Print the table of hits; return how many queries didn't find what they must."""
+    print()
+    print(
+        paint(BOLD, outcome.title)
+        + f"   {outcome.indexed} items embedded and stored in {outcome.seconds:.1f} s"
+    )
+    print(paint(DIM, f"  {'asked':39}{'score':>6}  found"))
+    missed = 0
+    for query, hits in outcome.answers:
+        found = bool(hits) and hits[0].name == query.best
+        missed += not found
+        left = [str(query), f"  {query.way}", ""]
+        for row in range(max(2, len(hits))):
+            mark, score, name = " ", "", ""
+            if row < len(hits):
+                score, name = f"{hits[row].score:6.3f}", hits[row].name
+                if row == 0:
+                    mark = paint(GREEN, "✓") if found else paint(RED, "✗")
+            asked = clip(left[row], 37)
+            asked = paint(DIM, asked) if row else asked
+            shown = clip(name, 51)
+            print(f"  {asked} {mark}{score:>6}  {shown if row else paint(BOLD, shown)}".rstrip())
+        if not found:
+            print(paint(RED, f"  expected first: {query.best}"))
+    return missed
+
+
+def print_usage(outcomes: Sequence[Outcome], paint: Paint, *, live: bool) -> None:
+    """Tokens by modality, requests and dollars, a line for each framework and their sum."""
+    print()
+    columns = {
+        "text": Modality.TEXT,
+        "image": Modality.IMAGE,
+        "audio": Modality.AUDIO,
+        "video": Modality.VIDEO,
+        "pdf": Modality.DOCUMENT,
+    }
+    cost = "cost" if live else "would cost"
+    title = paint(BOLD, clip("Tokens, questions included", 30))
+    names = "".join(f"{name:>8}" for name in columns)
+    print(f"{title}{names} {'inputs':>7} {'requests':>8} {cost:>11}")
+    total = Usage()
+    for outcome in outcomes:
+        total += outcome.usage
+    rows = [*((outcome.title, outcome.usage) for outcome in outcomes), ("together", total)]
+    for name, usage in rows:
+        counts = "".join(f"{usage.tokens.get(modality, 0):>8,}" for modality in columns.values())
+        dollars = f"${usage.dollars:.4f}"
+        print(f"  {clip(name, 28)}{counts} {usage.items:>7} {usage.requests:>8} {dollars:>11}")
+
+
+def print_source(paint: Paint, *, live: bool) -> None:
+    """Say plainly where the vectors come from."""
+    print()
+    if live:
+        print(paint(BOLD, "The vectors come from the service: gemini-embedding-2."))
+    else:
+        plain = "The vectors come from the emulator, not from the model"
+        print(paint(YELLOW, plain) + ": hashed words and descriptions.")
+
+
+# ---------------------------------------------------------------- all of it
+
+
+@contextmanager
+def service_for(*, live: bool, dimensions: int) -> Iterator[Service]:
+    """Google's service, or an emulator for as long as the demo runs."""
+    with ExitStack() as stack:
+        if live:
+            key = os.environ.get("GEMINI_API_KEY") or os.environ.get("GOOGLE_API_KEY", "")
+            if not key:
+                raise SystemExit("demo: --live needs a key in GEMINI_API_KEY")
+            yield Service(key, None, dimensions)
+        else:
+            emulator = stack.enter_context(serve())
+            yield Service("emulator", emulator.base_url, dimensions)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; the exit status is 1 if a query didn't find what it must."""
+    parser = argparse.ArgumentParser(prog="demo", description=__doc__)
+    parser.add_argument("--live", action="store_true", help="ask the service, not the emulator")
+    parser.add_argument("--dimensions", type=int, default=768, help="768, 1536 or 3072")
+    options = parser.parse_args(arguments)
+    live: bool = options.live
+    paint = Paint()
+    items = read_corpus()
+    counts = {kind: sum(item.kind == kind for item in items) for kind in KINDS.values()}
+    sections = len(items) - sum(counts.values())
+    print(paint(BOLD, "A maintenance manual, chapter 28 (fuel), on the " + SOURCES[live]))
+    print(
+        f"{sections} sections, "
+        + ", ".join(f"{n} {kind}{'s' if n != 1 else ''}" for kind, n in counts.items())
+        + f"; each becomes one vector of {options.dimensions} numbers"
+    )
+    try:
+        with service_for(live=live, dimensions=options.dimensions) as service:
+            outcomes = [with_langchain(items, service), with_llama_index(items, service)]
+    except Gemini2Error as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
+    missed = sum(print_outcome(outcome, paint) for outcome in outcomes)
+    print_usage(outcomes, paint, live=live)
+    print_source(paint, live=live)
+    if missed:
+        print(paint(RED, f"{missed} of {len(ASKED) * 2} queries missed what they should find."))
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

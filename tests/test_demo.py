@@ -1,0 +1,71 @@
+"""``make demo``: finds what it must, lines up, and says where its vectors come from."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CORPUS = ROOT / "cookbooks" / "corpus"
+
+
+def demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    for package in ("langchain_chroma", "llama_index.core", "starlette"):
+        pytest.importorskip(package)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("GOOGLE_", "GEMINI_"))}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "cookbooks" / "demo.py"), *arguments],
+        env=kept | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"} | environment,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=100,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def done() -> subprocess.CompletedProcess[str]:
+    return demo()
+
+
+def test_finds_everything_and_says_what_it_is(done: subprocess.CompletedProcess[str]) -> None:
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "The vectors come from the emulator, not from the model" in done.stdout
+    for found in ("figures/fuel-pump.png", "sounds/misfire.wav", "SB-28-07.pdf#page=2"):
+        assert done.stdout.count(f"{found}\n") >= 2, f"{found} by both frameworks"
+    assert "✗" not in done.stdout
+    assert "would cost" in done.stdout
+
+
+def test_prints_plain_lines_of_at_most_100_columns(
+    done: subprocess.CompletedProcess[str],
+) -> None:
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert not [line for line in lines if "\x1b" in line or line != line.rstrip()]
+
+
+def test_live_without_a_key_says_what_is_missing() -> None:
+    refused = demo("--live")
+    assert refused.returncode != 0
+    assert "GEMINI_API_KEY" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_corpus_is_small_and_complete() -> None:
+    media = [p for p in CORPUS.parent.rglob("*") if p.suffix in {".png", ".wav", ".mp4", ".pdf"}]
+    assert sum(path.stat().st_size for path in media) < 300_000
+    linked = {
+        link.partition("#")[0]
+        for chapter in CORPUS.glob("28-*.md")
+        for link in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", chapter.read_text("utf-8"))
+    }
+    assert linked == {
+        path.relative_to(CORPUS).as_posix() for path in media if path.is_relative_to(CORPUS)
+    }
