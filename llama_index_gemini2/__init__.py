@@ -1,0 +1,16 @@
+"""Gemini Embedding 2 for LlamaIndex: texts, pictures, sound, film and PDF in one space."""
+
+from gemini2_core.errors import MissingExtraError
+
+try:
+    import llama_index.core  # noqa: F401  # only to say which extra is missing
+except ModuleNotFoundError as error:
+    if not (error.name or "").startswith("llama_index"):
+        raise
+    raise MissingExtraError(
+        "llama_index_gemini2", extra="llama-index", package="llama-index-core"
+    ) from error
+
+from llama_index_gemini2.embedding import Gemini2Embedding
+
+__all__ = ["Gemini2Embedding"]

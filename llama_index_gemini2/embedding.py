@@ -1,0 +1,819 @@
+"""``Gemini2Embedding``, the embedding model that LlamaIndex's indices and pipelines are given."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from llama_index.core.base.embeddings.base import Embedding, mean_agg
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.callbacks.schema import CBEventType, EventPayload
+from llama_index.core.embeddings import MultiModalEmbedding
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation.events.embedding import (
+    EmbeddingEndEvent,
+    EmbeddingStartEvent,
+)
+from llama_index.core.schema import BaseNode, ImageType, QueryBundle
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer
+
+from gemini2_core.content import Content, ContentLike, Media
+from gemini2_core.embedding import (
+    Aggregate,
+    EmbeddingResult,
+    Gemini2Embedder,
+    OnEmpty,
+    OnOverflow,
+    RateLimiter,
+    Usage,
+    VectorCache,
+)
+from gemini2_core.embedding.embedder import Secret
+from gemini2_core.embedding.engine import Progress
+from gemini2_core.embedding.progress import progress_bar
+from gemini2_core.errors import ConfigurationError, Gemini2Error, InvalidInputError
+from gemini2_core.model import (
+    DEFAULT_DIMENSIONS,
+    DEFAULT_MODEL,
+    MAX_BATCH_ITEMS,
+    EmbeddingSpace,
+    Side,
+    TaskType,
+)
+from gemini2_core.model import task_type as read_task_type
+from llama_index_gemini2.arguments import (
+    VertexAIConfig,
+    read_embedding_config,
+    refuse_unknown,
+    warn_of_retries,
+)
+from llama_index_gemini2.nodes import node_content
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+    from google.genai import Client
+    from google.genai.types import EmbedContentConfig, HttpOptions
+
+__all__ = ["Gemini2Embedding"]
+
+_dispatcher = get_dispatcher(__name__)
+_log = logging.getLogger(__name__)
+_DEFAULT_BATCH = 40
+_DEFAULT_CONCURRENCY = 8
+
+#: The progress of the call that runs in this context; the framework asks for it call by call.
+_PROGRESS: ContextVar[Progress | None] = ContextVar("_PROGRESS", default=None)
+
+
+def _tell_progress(done: int, total: int) -> None:
+    if (tell := _PROGRESS.get()) is not None:
+        tell(done, total)
+
+
+class Gemini2Embedding(MultiModalEmbedding):
+    """Gemini Embedding 2 as LlamaIndex's embedding model.
+
+    Texts, pictures, sound, film and PDF pages live in one space, so one ``VectorStoreIndex``
+    holds them all. As a transformation of an ``IngestionPipeline`` (or called with nodes) it
+    embeds each node with all its media into one vector. With a ``media_root`` the media links of
+    Markdown texts are read, so that indices, which hand over nothing but text, are multimodal
+    too. A whole list goes to the service at once, whatever ``embed_batch_size`` is.
+
+    Args:
+        model_name: A Gemini embedding model.
+        api_key: Key of the Gemini API; from ``GOOGLE_API_KEY`` or ``GEMINI_API_KEY`` if None. It
+            is kept out of ``to_dict``, ``repr`` and pickles.
+        base_url: Another server, such as the emulator's.
+        dimensions: Size of the vectors: 768 (the default), 1536, 3072 or, with a warning, any
+            other from 128 on.
+        task_type: What the vectors are for; the query and the document side follow from it. None
+            embeds text as it is.
+        media_root: A folder. If set, texts are Markdown and their media links are read from it.
+        media_in_queries: Read links in queries too. They often come from strangers.
+        allow_remote: Fetch media from ``https:`` addresses.
+        cache: A path of a SQLite file, or an object with ``mget`` and ``mset``.
+        embed_batch_size: Most items in one request; the service takes 100.
+        max_concurrency: Most requests in flight; ``num_workers`` if that is given, else 8.
+        requests_per_minute: Your quota, in items as the service counts.
+        tokens_per_minute: Your quota of tokens.
+        rate_limiter: LlamaIndex's own limiter; asked once an item.
+        retry_seconds: How long requests are repeated before a call fails.
+        timeout: Seconds for one request.
+        on_overflow: A text over the model's limit: ``"average"`` embeds windows of it and averages
+            them, ``"error"``, or ``"truncate"``.
+        on_empty: A text without a character to embed: ``"error"``, ``"zero"`` for a vector of
+            zeros, or ``"skip"``, which leaves a node's ``embedding`` None (lists of texts need a
+            vector each: there it is an error).
+        title_metadata_keys: Metadata keys of a node's title; the first that is there is told to
+            the model. () tells none.
+        ingestion_cache: Let an ``IngestionPipeline`` keep this step's results in its own cache.
+            Its key is the nodes' text alone, so two pictures would share a vector: leave it off
+            where nodes hold media, and use ``cache``.
+        vertexai: Use Vertex AI; None asks the environment.
+        project: Google Cloud project, for Vertex.
+        location: ``"global"``, ``"us"`` or ``"eu"``, for Vertex.
+        credentials: google-auth credentials, for Vertex.
+        client: Your own ``genai.Client``.
+        http_options: Further options of google-genai.
+        callback_manager: LlamaIndex's callbacks.
+        num_workers: The framework's name for ``max_concurrency``.
+        embedding_config: As in ``GoogleGenAIEmbedding``: size, task and ``auto_truncate`` are read.
+        vertexai_config: As in ``GoogleGenAIEmbedding``.
+        debug_config: Refused: hand in a ``client`` that has one.
+        retries: 1 turns repeating off; otherwise ``retry_seconds`` rules.
+        retry_min_seconds: Not used (the service says how long to wait).
+        retry_max_seconds: Not used.
+        retry_exponential_base: Not used.
+        embeddings_cache: Refused: its key is the raw text, so queries would get documents'
+            vectors, and one size another's. Use ``cache``.
+        **more: Fields of subclasses.
+
+    Raises:
+        ConfigurationError: An argument is unknown or can't work, or there is no key.
+
+    Example:
+        >>> from llama_index.core import Settings
+        >>> Settings.embed_model = Gemini2Embedding()  # doctest: +SKIP
+    """
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    model_name: str = Field(default=DEFAULT_MODEL, frozen=True)
+    embed_batch_size: int = Field(default=_DEFAULT_BATCH, gt=0, le=2048, frozen=True)
+    num_workers: int | None = Field(default=None, frozen=True)
+    rate_limiter: Any | None = Field(default=None, exclude=True, frozen=True)
+    base_url: str | None = Field(default=None, frozen=True)
+    dimensions: int = Field(default=DEFAULT_DIMENSIONS, frozen=True)
+    task_type: TaskType | None = Field(default=TaskType.RETRIEVAL_QUERY, frozen=True)
+    media_root: str | None = Field(default=None, frozen=True)
+    media_in_queries: bool = Field(default=False, frozen=True)
+    allow_remote: bool = Field(default=False, frozen=True)
+    cache: Any | None = Field(default=None, frozen=True, repr=False)
+    max_concurrency: int = Field(default=_DEFAULT_CONCURRENCY, frozen=True)
+    requests_per_minute: int | None = Field(default=None, frozen=True)
+    tokens_per_minute: int | None = Field(default=None, frozen=True)
+    retry_seconds: float = Field(default=300.0, frozen=True)
+    timeout: float = Field(default=60.0, frozen=True)
+    on_overflow: OnOverflow = Field(default="average", frozen=True)
+    on_empty: OnEmpty = Field(default="error", frozen=True)
+    title_metadata_keys: tuple[str, ...] = Field(default=("title",), frozen=True)
+    ingestion_cache: bool = Field(default=False, frozen=True)
+    vertexai: bool | None = Field(default=None, frozen=True)
+    project: str | None = Field(default=None, frozen=True)
+    location: str | None = Field(default=None, frozen=True)
+
+    _embedder: Gemini2Embedder = PrivateAttr()
+    _http_options: HttpOptions | Mapping[str, object] | None = PrivateAttr(default=None)
+
+    def __init__(
+        self,
+        model_name: str = DEFAULT_MODEL,
+        api_key: str | Secret | None = None,
+        *,
+        base_url: str | None = None,
+        dimensions: int | None = None,
+        task_type: TaskType | str | None = TaskType.RETRIEVAL_QUERY,
+        media_root: str | os.PathLike[str] | None = None,
+        media_in_queries: bool = False,
+        allow_remote: bool = False,
+        cache: str | Path | VectorCache | None = None,
+        embed_batch_size: int = _DEFAULT_BATCH,
+        max_concurrency: int | None = None,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+        rate_limiter: RateLimiter | None = None,
+        retry_seconds: float | None = None,
+        timeout: float = 60.0,
+        on_overflow: OnOverflow | None = None,
+        on_empty: OnEmpty = "error",
+        title_metadata_keys: Sequence[str] = ("title",),
+        ingestion_cache: bool = False,
+        vertexai: bool | None = None,
+        project: str | None = None,
+        location: str | None = None,
+        credentials: Credentials | None = None,
+        client: Client | None = None,
+        http_options: HttpOptions | Mapping[str, object] | None = None,
+        callback_manager: CallbackManager | None = None,
+        num_workers: int | None = None,
+        embedding_config: EmbedContentConfig | Mapping[str, object] | None = None,
+        vertexai_config: VertexAIConfig | None = None,
+        debug_config: object | None = None,
+        retries: int | None = None,
+        retry_min_seconds: float | None = None,
+        retry_max_seconds: float | None = None,
+        retry_exponential_base: float | None = None,
+        embeddings_cache: object | None = None,
+        **more: object,
+    ) -> None:
+        fields = type(self).model_fields
+        refuse_unknown(more.keys() - fields.keys(), {*fields, *_NOT_FIELDS})
+        if embeddings_cache is not None:
+            raise ConfigurationError(
+                "embeddings_cache keys vectors by the raw text: a query would get the document's "
+                "vector, one size or model another's, a picture none; use cache='vectors.sqlite' "
+                "(or any object with mget and mset)"
+            )
+        if debug_config is not None:
+            raise ConfigurationError(
+                "debug_config can't be used here: hand in client=genai.Client(debug_config=…)"
+            )
+        read = read_embedding_config(embedding_config)
+        task = _agree("task_type", task_type, read.get("task_type"), TaskType.RETRIEVAL_QUERY)
+        given = {
+            "retries": retries,
+            "retry_min_seconds": retry_min_seconds,
+            "retry_max_seconds": retry_max_seconds,
+            "retry_exponential_base": retry_exponential_base,
+        }
+        seconds = warn_of_retries(given)
+        if retry_seconds is not None:
+            seconds = retry_seconds
+        if vertexai_config is not None:
+            vertexai = True
+            project = project or vertexai_config.get("project")
+            location = location or vertexai_config.get("location")
+            credentials = credentials or vertexai_config.get("credentials")
+        super().__init__(
+            model_name=model_name,
+            embed_batch_size=embed_batch_size,
+            callback_manager=callback_manager or CallbackManager([]),
+            num_workers=num_workers,
+            rate_limiter=rate_limiter,
+            base_url=base_url,
+            dimensions=_agree("dimensions", dimensions, read.get("dimensions"))
+            or DEFAULT_DIMENSIONS,
+            task_type=read_task_type(task),
+            media_root=None if media_root is None else os.fspath(media_root),
+            media_in_queries=media_in_queries,
+            allow_remote=allow_remote,
+            cache=cache,
+            max_concurrency=max_concurrency or num_workers or _DEFAULT_CONCURRENCY,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+            retry_seconds=300.0 if seconds is None else seconds,
+            timeout=timeout,
+            on_overflow=on_overflow or read.get("on_overflow", "average"),
+            on_empty=on_empty,
+            title_metadata_keys=tuple(title_metadata_keys),
+            ingestion_cache=ingestion_cache,
+            vertexai=vertexai,
+            project=project,
+            location=location,
+            **more,
+        )
+        self._http_options = http_options or read.get("http_options")
+        self._embedder = self._open(api_key=api_key, credentials=credentials, client=client)
+
+    def _open(
+        self,
+        *,
+        api_key: str | Secret | None = None,
+        credentials: Credentials | None = None,
+        client: Client | None = None,
+    ) -> Gemini2Embedder:
+        return Gemini2Embedder(
+            self.model_name,
+            api_key=api_key,
+            base_url=self.base_url,
+            dimensions=self.dimensions,
+            task_type=self.task_type,
+            media_root=self.media_root,
+            media_in_queries=self.media_in_queries,
+            allow_remote=self.allow_remote,
+            vertexai=self.vertexai,
+            project=self.project,
+            location=self.location,
+            credentials=credentials,
+            client=client,
+            http_options=self._http_options,
+            cache=self.cache,
+            max_concurrency=self.max_concurrency,
+            batch_size=min(self.embed_batch_size, MAX_BATCH_ITEMS),
+            requests_per_minute=self.requests_per_minute,
+            tokens_per_minute=self.tokens_per_minute,
+            rate_limiter=self.rate_limiter,
+            retry_seconds=self.retry_seconds,
+            timeout=self.timeout,
+            on_overflow=self.on_overflow,
+            on_empty=self.on_empty,
+            on_progress=_tell_progress,
+        )
+
+    # What it is
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Name in serialized form."""
+        return "Gemini2Embedding"
+
+    @property
+    def embedder(self) -> Gemini2Embedder:
+        """The core's embedder, for float32 arrays instead of lists."""
+        return self._embedder
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens, requests and dollars of all calls so far."""
+        return self._embedder.usage
+
+    @property
+    def space(self) -> EmbeddingSpace:
+        """The space the vectors live in; store ``str(space)`` with an index."""
+        return self._embedder.space
+
+    def to_payload(self) -> dict[str, Any]:
+        """What events and callbacks tell of the model."""
+        return {
+            **super().to_payload(),
+            "dimensions": self.dimensions,
+            "task_type": self.task_type.value if self.task_type else None,
+        }
+
+    def to_dict(self, **kwargs: Any) -> dict[str, Any]:
+        """Every argument but keys, credentials, client, limiter and a cache that is an object.
+
+        An ``IngestionPipeline`` makes its cache's key from this and the nodes' text, blind to
+        media; unless ``ingestion_cache`` is on, ``cache_salt`` is new each time, so that it never
+        finds one picture's vector for another.
+        """
+        data = super().to_dict(**kwargs)
+        if not self.ingestion_cache:
+            data["cache_salt"] = uuid.uuid4().hex
+        return data
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
+        """Read ``to_dict`` back; the key comes from the environment or ``api_key=``."""
+        return super().from_dict({k: v for k, v in data.items() if k != "cache_salt"}, **kwargs)
+
+    @field_serializer("cache")
+    def _cache_path(self, cache: object) -> str | None:
+        return str(cache) if isinstance(cache, (str, Path)) else None
+
+    def close(self) -> None:
+        """Close the connections; later calls raise ``ClosedError``."""
+        self._embedder.close()
+
+    async def aclose(self) -> None:
+        """``close``, awaited."""
+        await self._embedder.aclose()
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = BaseModel.__getstate__(self)
+        fields = dict(state["__dict__"])
+        for name, empty in _BOUND_TO_A_PROCESS.items():
+            if not _picklable(fields[name]):
+                _log.warning("%s can't be pickled: the copy has none", name)
+                fields[name] = empty() if empty else None
+        private = {k: v for k, v in state["__pydantic_private__"].items() if k != "_embedder"}
+        return {**state, "__dict__": fields, "__pydantic_private__": private}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        # The framework's own way hides the error of a missing key; this one raises it.
+        BaseModel.__setstate__(self, state)
+        self._embedder = self._open()
+
+    # Texts
+
+    def get_query_embedding(self, query: str) -> Embedding:
+        """Embed a question, told the query side of the task."""
+        return self._one([query], "query")
+
+    async def aget_query_embedding(self, query: str) -> Embedding:
+        """``get_query_embedding``, awaited."""
+        return await self._aone([query], "query")
+
+    def get_text_embedding(self, text: str) -> Embedding:
+        """Embed a document, told the document side of the task."""
+        return self._one([text], "document")
+
+    async def aget_text_embedding(self, text: str) -> Embedding:
+        """``get_text_embedding``, awaited."""
+        return await self._aone([text], "document")
+
+    def get_text_embedding_batch(
+        self, texts: list[str], show_progress: bool = False, **_: Any
+    ) -> list[Embedding]:
+        """Embed documents, all at once: requests of up to ``embed_batch_size``, concurrently.
+
+        Returns:
+            One vector a text, in order.
+
+        Raises:
+            InvalidInputError: A text can't be embedded; ``.index`` says which.
+            ServiceError: The service kept failing; ``.partial`` holds what was embedded.
+        """
+        return self._all(texts, "document", show_progress=show_progress)
+
+    async def aget_text_embedding_batch(
+        self, texts: list[str], show_progress: bool = False, **_: Any
+    ) -> list[Embedding]:
+        """``get_text_embedding_batch``, awaited."""
+        return await self._aall(texts, "document", show_progress=show_progress)
+
+    def get_agg_embedding_from_queries(
+        self, queries: list[str], agg_fn: Callable[..., Embedding] | None = None
+    ) -> Embedding:
+        """Embed several questions at once and aggregate their vectors, by the mean by default."""
+        return (agg_fn or mean_agg)(self._all(queries, "query"))
+
+    async def aget_agg_embedding_from_queries(
+        self, queries: list[str], agg_fn: Callable[..., Embedding] | None = None
+    ) -> Embedding:
+        """``get_agg_embedding_from_queries``, awaited."""
+        return (agg_fn or mean_agg)(await self._aall(queries, "query"))
+
+    # Pictures, as ``MultiModalEmbedding`` has them
+
+    def get_image_embedding(self, img_file_path: ImageType) -> Embedding:
+        """Embed a picture (or any other medium).
+
+        Args:
+            img_file_path: A path, an ``https:``/``gs:``/``data:`` URI, or a ``BytesIO``.
+        """
+        return self._one(self._pictures([img_file_path]), "document")
+
+    async def aget_image_embedding(self, img_file_path: ImageType) -> Embedding:
+        """``get_image_embedding``, awaited."""
+        return await self._aone(self._pictures([img_file_path]), "document")
+
+    def get_image_embedding_batch(
+        self, img_file_paths: list[ImageType], show_progress: bool = False
+    ) -> list[Embedding]:
+        """Embed pictures, one vector each, all at once."""
+        return self._all(self._pictures(img_file_paths), "document", show_progress=show_progress)
+
+    async def aget_image_embedding_batch(
+        self, img_file_paths: list[ImageType], show_progress: bool = False
+    ) -> list[Embedding]:
+        """``get_image_embedding_batch``, awaited."""
+        return await self._aall(
+            self._pictures(img_file_paths), "document", show_progress=show_progress
+        )
+
+    # Interleaved contents
+
+    def get_content_embedding(self, content: ContentLike, title: str | None = None) -> Embedding:
+        """Embed one content for retrieval: its texts and media are fused into one vector.
+
+        Args:
+            content: A text, a path, a ``Media``, a content block, or a list of these in reading
+                order.
+            title: Told to the model with it.
+        """
+        return self._one([content], "document", titles=[title])
+
+    async def aget_content_embedding(
+        self, content: ContentLike, title: str | None = None
+    ) -> Embedding:
+        """``get_content_embedding``, awaited."""
+        return await self._aone([content], "document", titles=[title])
+
+    def get_content_embedding_batch(
+        self,
+        contents: Sequence[ContentLike],
+        titles: Sequence[str | None] | None = None,
+        *,
+        aggregate: Aggregate = "joint",
+        show_progress: bool = False,
+    ) -> list[Embedding]:
+        """Embed contents for retrieval, one vector each, all at once.
+
+        Args:
+            contents: Each as in ``get_content_embedding``.
+            titles: One a content.
+            aggregate: ``"joint"`` fuses a content's parts; ``"mean"`` embeds them apart and
+                averages, for posts with several pictures.
+            show_progress: Show a progress bar.
+        """
+        return self._all(
+            contents, "document", titles=titles, aggregate=aggregate, show_progress=show_progress
+        )
+
+    async def aget_content_embedding_batch(
+        self,
+        contents: Sequence[ContentLike],
+        titles: Sequence[str | None] | None = None,
+        *,
+        aggregate: Aggregate = "joint",
+        show_progress: bool = False,
+    ) -> list[Embedding]:
+        """``get_content_embedding_batch``, awaited."""
+        return await self._aall(
+            contents, "document", titles=titles, aggregate=aggregate, show_progress=show_progress
+        )
+
+    def get_query_content_embedding(self, content: ContentLike) -> Embedding:
+        """Embed a question that holds media, such as a picture and "which part is this?"."""
+        return self._one([content], "query")
+
+    async def aget_query_content_embedding(self, content: ContentLike) -> Embedding:
+        """``get_query_content_embedding``, awaited."""
+        return await self._aone([content], "query")
+
+    def get_query_bundle(self, query: QueryBundle | ContentLike) -> QueryBundle:
+        """Make a query that any retriever takes, its embedding filled in, media included.
+
+        Vector retrievers read nothing but the text of a query; this embeds a ``QueryBundle``
+        with its ``image_path``, or any content.
+
+        Example:
+            >>> question = model.get_query_bundle([Path("part.jpg"), "Which part is this?"])
+            >>> index.as_retriever().retrieve(question)  # doctest: +SKIP
+        """
+        bundle, content = _bundle(query)
+        bundle.embedding = self.get_query_content_embedding(content)
+        return bundle
+
+    async def aget_query_bundle(self, query: QueryBundle | ContentLike) -> QueryBundle:
+        """``get_query_bundle``, awaited."""
+        bundle, content = _bundle(query)
+        bundle.embedding = await self.aget_query_content_embedding(content)
+        return bundle
+
+    # Nodes
+
+    def __call__(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
+        """Embed each node, text and media fused, and set its ``embedding``.
+
+        Args:
+            nodes: Text nodes, image nodes, nodes with several resources, mixed.
+            **kwargs: ``show_progress``.
+
+        Returns:
+            The same nodes. One that was skipped as empty has no embedding.
+        """
+        contents, titles = self._nodes(nodes)
+        if contents:
+            show = bool(kwargs.get("show_progress", False))
+            with self._watched(contents) as vectors, _progress(show), _naming(nodes):
+                result = self._embedder.embed_contents(contents, titles=titles)
+                vectors += result.tolist()
+            _assign(nodes, result, vectors)
+        return nodes
+
+    async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
+        """``__call__``, awaited."""
+        contents, titles = self._nodes(nodes)
+        if contents:
+            show = bool(kwargs.get("show_progress", False))
+            with self._watched(contents) as vectors, _progress(show), _naming(nodes):
+                result = await self._embedder.aembed_contents(contents, titles=titles)
+                vectors += result.tolist()
+            _assign(nodes, result, vectors)
+        return nodes
+
+    def _nodes(self, nodes: Sequence[BaseNode]) -> tuple[list[ContentLike], list[str | None]]:
+        contents: list[ContentLike] = []
+        titles: list[str | None] = []
+        for node in nodes:
+            parts, title = node_content(node, self.title_metadata_keys)
+            # A lone text goes the core's short way; without parts it's an empty text.
+            contents.append("" if not parts else parts[0] if len(parts) == 1 else parts)
+            titles.append(title)
+        return contents, titles
+
+    # What the framework's own public methods would call
+
+    def _get_query_embedding(self, query: str) -> Embedding:
+        return self._rows(self._embedder.embed_queries([query]), 1)[0]
+
+    async def _aget_query_embedding(self, query: str) -> Embedding:
+        return self._rows(await self._embedder.aembed_queries([query]), 1)[0]
+
+    def _get_text_embedding(self, text: str) -> Embedding:
+        return self._get_text_embeddings([text])[0]
+
+    async def _aget_text_embedding(self, text: str) -> Embedding:
+        return (await self._aget_text_embeddings([text]))[0]
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
+        return self._rows(self._embedder.embed_documents(texts), len(texts))
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
+        return self._rows(await self._embedder.aembed_documents(texts), len(texts))
+
+    def _get_image_embedding(self, img_file_path: ImageType) -> Embedding:
+        return self._get_image_embeddings([img_file_path])[0]
+
+    async def _aget_image_embedding(self, img_file_path: ImageType) -> Embedding:
+        return (await self._aget_image_embeddings([img_file_path]))[0]
+
+    def _get_image_embeddings(self, img_file_paths: list[ImageType]) -> list[Embedding]:
+        pictures = self._pictures(img_file_paths)
+        return self._rows(self._embedder.embed_contents(pictures), len(pictures))
+
+    async def _aget_image_embeddings(self, img_file_paths: list[ImageType]) -> list[Embedding]:
+        pictures = self._pictures(img_file_paths)
+        return self._rows(await self._embedder.aembed_contents(pictures), len(pictures))
+
+    # The one way to the core
+
+    def _one(
+        self,
+        inputs: Sequence[ContentLike],
+        side: Side,
+        titles: Sequence[str | None] | None = None,
+    ) -> Embedding:
+        return self._all(inputs, side, titles=titles)[0]
+
+    async def _aone(
+        self,
+        inputs: Sequence[ContentLike],
+        side: Side,
+        titles: Sequence[str | None] | None = None,
+    ) -> Embedding:
+        return (await self._aall(inputs, side, titles=titles))[0]
+
+    def _all(
+        self,
+        inputs: Sequence[ContentLike],
+        side: Side,
+        *,
+        titles: Sequence[str | None] | None = None,
+        aggregate: Aggregate = "joint",
+        show_progress: bool = False,
+    ) -> list[Embedding]:
+        if not inputs:
+            return []
+        with self._watched(inputs) as vectors, _progress(show_progress):
+            result = self._embedder.embed_contents(
+                inputs, side=side, titles=titles, aggregate=aggregate
+            )
+            vectors += self._rows(result, len(inputs))
+        return [*vectors]  # the events keep their list
+
+    async def _aall(
+        self,
+        inputs: Sequence[ContentLike],
+        side: Side,
+        *,
+        titles: Sequence[str | None] | None = None,
+        aggregate: Aggregate = "joint",
+        show_progress: bool = False,
+    ) -> list[Embedding]:
+        if not inputs:
+            return []
+        with self._watched(inputs) as vectors, _progress(show_progress):
+            result = await self._embedder.aembed_contents(
+                inputs, side=side, titles=titles, aggregate=aggregate
+            )
+            vectors += self._rows(result, len(inputs))
+        return [*vectors]  # the events keep their list
+
+    def _rows(self, result: EmbeddingResult, count: int) -> list[Embedding]:
+        """A vector an input, or an error: the framework matches them by position."""
+        if len(result) != count:
+            missing = min(set(range(count)) - set(result.indices.tolist()))
+            error = InvalidInputError(
+                "the text is empty, and a list of texts needs a vector each: leave it out, or use "
+                "on_empty='zero' (on_empty='skip' is for nodes)"
+            ).at(missing)
+            error.partial = result
+            raise error
+        return result.tolist()
+
+    def _pictures(self, values: Sequence[ImageType]) -> list[ContentLike]:
+        pictures: list[ContentLike] = []
+        for index, value in enumerate(values):
+            try:
+                pictures.append(self._picture(value))
+            except Gemini2Error as error:
+                raise error.at(index) from error.__cause__
+        return pictures
+
+    def _picture(self, value: ImageType) -> ContentLike:
+        if isinstance(value, BytesIO):
+            return Media.from_bytes(value.getvalue())
+        if isinstance(value, str) and ("://" in value or value.startswith("data:")):
+            return Media.from_uri(value, allow_remote=self.allow_remote)
+        # In a str a path is meant here, never a text.
+        return Path(value) if isinstance(value, str) else value
+
+    @contextmanager
+    def _watched(self, inputs: Sequence[ContentLike]) -> Iterator[list[Embedding]]:
+        """Tell callbacks and instrumentation of a call; the caller fills in the vectors."""
+        payload = self.to_payload()
+        chunks = [_told(value) for value in inputs]
+        vectors: list[Embedding] = []
+        _dispatcher.event(EmbeddingStartEvent(model_dict=payload))
+        with self.callback_manager.event(
+            CBEventType.EMBEDDING, payload={EventPayload.SERIALIZED: payload}
+        ) as event:
+            yield vectors
+            event.on_end(payload={EventPayload.CHUNKS: chunks, EventPayload.EMBEDDINGS: vectors})
+        # Validating would copy every number of every vector.
+        _dispatcher.event(EmbeddingEndEvent.model_construct(chunks=chunks, embeddings=vectors))
+
+
+#: Fields whose objects may not be picklable, and what a copy in another process has instead.
+_BOUND_TO_A_PROCESS: Mapping[str, Callable[[], object] | None] = {
+    "callback_manager": CallbackManager,
+    "rate_limiter": None,
+    "cache": None,
+}
+
+
+def _picklable(value: object) -> bool:
+    try:
+        pickle.dumps(value)
+    except Exception:  # noqa: BLE001  # any object's own
+        return False
+    return True
+
+
+#: Arguments that no field keeps, for the hint in an error.
+_NOT_FIELDS = frozenset(
+    {
+        "api_key",
+        "client",
+        "credentials",
+        "debug_config",
+        "embedding_config",
+        "http_options",
+        "retries",
+        "retry_exponential_base",
+        "retry_max_seconds",
+        "retry_min_seconds",
+        "vertexai_config",
+    }
+)
+
+
+@contextmanager
+def _progress(show: bool) -> Iterator[None]:
+    with progress_bar(show, None) as tell:
+        token = _PROGRESS.set(tell)
+        try:
+            yield
+        finally:
+            _PROGRESS.reset(token)
+
+
+@contextmanager
+def _naming(nodes: Sequence[BaseNode]) -> Iterator[None]:
+    """Note the node's id on an error about it: its position says little in a pipeline."""
+    try:
+        yield
+    except Gemini2Error as error:
+        if error.index is not None:
+            error.add_note(f"input {error.index} is the node {nodes[error.index].node_id}")
+        raise
+
+
+def _assign(
+    nodes: Sequence[BaseNode], result: EmbeddingResult, vectors: Sequence[Embedding]
+) -> None:
+    rows = dict(zip(result.indices.tolist(), vectors, strict=True))
+    for index, node in enumerate(nodes):
+        node.embedding = rows.get(index)
+
+
+def _bundle(query: QueryBundle | ContentLike) -> tuple[QueryBundle, ContentLike]:
+    if isinstance(query, QueryBundle):
+        parts: list[str | Path] = [text for text in query.embedding_strs if text.strip()]
+        if query.image_path is not None:
+            parts.append(Path(query.image_path))
+        return replace(query), parts
+    content = Content.of(query)
+    return QueryBundle("\n".join(content.texts)), content
+
+
+def _told(value: object) -> str:
+    """How an event names an input: a text by itself, a medium by where it is."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(_told, value))
+    if isinstance(value, Content):
+        return " ".join(map(_told, value.parts))
+    text = getattr(value, "text", None)
+    place = getattr(value, "path", None) or getattr(value, "url", None)
+    if isinstance(text, str) and text:
+        return text
+    if isinstance(value, (Path, Media)):
+        return str(value)
+    return str(place) if place else f"<{type(value).__name__}>"
+
+
+def _agree(name: str, ours: Any, theirs: Any, default: Any = None) -> Any:
+    """One value from an argument and from ``embedding_config``.
+
+    Raises:
+        ConfigurationError: Both say something, and not the same.
+    """
+    if theirs is None or theirs == ours:
+        return ours
+    if ours != default:
+        raise ConfigurationError(f"{name}={ours!r}, but embedding_config says {theirs!r}")
+    return theirs
