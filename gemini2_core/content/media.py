@@ -45,12 +45,14 @@ _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
 class PillowImage(Protocol):
     """What is needed of a ``PIL.Image.Image``."""
 
-    mode: str
+    @property
+    def mode(self) -> str:
+        """Pillow's name for the pixels (``"RGB"``)."""
 
-    def save(self, fp: io.BytesIO, /, format: str) -> None:  # noqa: A002
+    def save(self, fp: io.BytesIO, format: str) -> None:  # noqa: A002 - Pillow's name
         """Write the picture in a format."""
 
-    def convert(self, mode: str, /) -> PillowImage:
+    def convert(self, mode: str) -> PillowImage:
         """The picture in another mode."""
 
 

@@ -56,6 +56,8 @@ _ALIASES = {
     "video/x-m4v": "video/mp4",
     "video/x-quicktime": "video/quicktime",
 }
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
 #: Brands of ISO 14496-12 files (``ftyp``); any other brand is a film.
 _BRANDS = {
     b"qt  ": "video/quicktime",
@@ -80,6 +82,7 @@ _KINDS = {
     Modality.VIDEO: "a film",
     Modality.DOCUMENT: "a PDF",
 }
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 #: Control characters that a text file doesn't hold (tab, line ends, form feed, escape do occur).
 _NOT_TEXT = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 _MIME_TYPE = re.compile(r"[a-z]+/[a-z0-9][a-z0-9.+_-]*")
@@ -112,7 +115,8 @@ def sniff(head: bytes) -> str | None:
 
     puremagic knows the signatures; of its findings those for text are not taken (a text that
     begins with "BM" is no bitmap), and what it can't tell apart or misses is told here: the
-    brands of MP4's family, MP3 without ID3 at half sampling rates, a PDF behind junk.
+    brands of MP4's family, MP3 without ID3 at half sampling rates, a PDF behind junk. So are the
+    two most usual pictures, as its search takes 0.4 ms, and a corpus may have a million.
     """
     if b"%PDF-" in head[:_PDF_JUNK]:
         return "application/pdf"
@@ -120,6 +124,10 @@ def sniff(head: bytes) -> str | None:
         return None
     if _is_text(head):
         return "image/svg+xml" if b"<svg" in head else "text/plain"
+    if head.startswith(_PNG):
+        return "image/png"
+    if head.startswith(_JPEG):
+        return "image/jpeg"
     if head[4:8] == b"ftyp":
         return _iso_type(head)
     if _is_mpeg_audio(head):
@@ -208,13 +216,13 @@ _SIGNED = frozenset(
 
 def guess_from_name(uri: str) -> str | None:
     """The type that the end of a URI's path suggests, for what isn't here to be looked at."""
-    guessed = mimetypes.guess_type(urlsplit(uri).path)[0]
+    guessed = mimetypes.guess_type(urlsplit(uri).path, strict=False)[0]
     return normalize_mime_type(guessed) if guessed else None
 
 
 def kind_of_name(name: str) -> str | None:
     """What a file's name makes one expect (``"a picture"``); for errors only."""
-    guessed = mimetypes.guess_type(name)[0]
+    guessed = mimetypes.guess_type(name, strict=False)[0]
     modality = modality_of(normalize_mime_type(guessed)) if guessed else None
     return _KINDS[modality] if modality else None
 
@@ -229,7 +237,7 @@ def read_head(path: Path, name: str) -> bytes:
     """
     try:
         # Non-blocking: a FIFO put here between check and opening mustn't hang us.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        descriptor = os.open(path, _OPEN_FLAGS)
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise MediaAccessError(f"{name} is no plain file")
