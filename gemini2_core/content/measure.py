@@ -19,9 +19,9 @@ from gemini2_core.model import Modality
 __all__ = ["Measure", "measure", "measure_fragment"]
 
 #: Longest that the headers of one medium may take; honest ones take milliseconds.
-MAX_SECONDS = 5.0
+_MAX_SECONDS = 5.0
 #: Most reads of one file: headers made of a million empty boxes end here.
-MAX_READS = 200_000
+_MAX_READS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,11 @@ class _TooMuchError(Exception):
 class _Bounded(io.BufferedIOBase):
     """A binary file that ends its reader's work after so many reads or seconds."""
 
-    def __init__(self, file: BinaryIO, reads: float = MAX_READS) -> None:
+    def __init__(self, file: BinaryIO, reads: float = _MAX_READS) -> None:
         super().__init__()
         self._file = file
         self._reads_left = reads
-        self._deadline = time.monotonic() + MAX_SECONDS
+        self._deadline = time.monotonic() + _MAX_SECONDS
 
     def readable(self) -> bool:
         return True
@@ -142,7 +142,7 @@ def _pages(file: BinaryIO, name: str) -> int:
     Only time bounds its reads here: an honest table of objects is read a few bytes at a time.
     """
     from pypdf import PdfReader
-    from pypdf.errors import PyPdfError
+    from pypdf.errors import DependencyError, PyPdfError
 
     try:
         reader = PdfReader(cast("BinaryIO", _Bounded(file, math.inf)), strict=False)
@@ -152,6 +152,7 @@ def _pages(file: BinaryIO, name: str) -> int:
     except InvalidInputError:
         raise
     except (
+        DependencyError,  # AES without the package cryptography
         PyPdfError,
         ArithmeticError,
         AttributeError,

@@ -28,7 +28,7 @@ from gemini2_core.content.media_types import (
 from gemini2_core.errors import InvalidInputError, MediaAccessError, MediaNotFoundError
 from gemini2_core.model import Modality
 
-__all__ = ["FETCH_BYTES", "FETCH_SECONDS", "Media", "PillowImage"]
+__all__ = ["FETCH_BYTES", "FETCH_SECONDS", "Media", "PillowImage", "is_files_api"]
 
 #: Most bytes that are fetched from one URL.
 FETCH_BYTES = 50_000_000

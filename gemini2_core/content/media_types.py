@@ -132,13 +132,15 @@ def sniff(head: bytes) -> str | None:
         return _iso_type(head)
     if _is_mpeg_audio(head):
         return "audio/mpeg"
-    from puremagic import PureError, from_string
+    from puremagic import PureError, magic_string
 
     try:
-        found = from_string(head, mime=True)
+        matches = magic_string(head)
     except (PureError, ValueError):
         return None
-    return normalize_mime_type(found) if found and _MIME_TYPE.fullmatch(found.lower()) else None
+    # Its best match may be nameless, or by the head's last bytes, which aren't the file's.
+    found = [normalize_mime_type(m.mime_type) for m in matches if _MIME_TYPE.fullmatch(m.mime_type)]
+    return next((name for name in found if modality_of(name)), found[0] if found else None)
 
 
 def agree(found: str | None, declared: str | None, name: str) -> str:
@@ -164,7 +166,7 @@ def agree(found: str | None, declared: str | None, name: str) -> str:
                 f"the type of {name} can't be told from its bytes: "
                 "pass (bytes, mime_type), e.g. (data, 'audio/mpeg')"
             )
-        if sniffable(declared):
+        if _sniffable(declared):
             raise InvalidInputError(f"{name} is declared as {declared}, but its bytes are not that")
         found = declared
     wanted = modality_of(declared) if declared else None
@@ -176,7 +178,7 @@ def agree(found: str | None, declared: str | None, name: str) -> str:
             return declared
         raise InvalidInputError(f"{name} is {found}, not {_KINDS[wanted]}")
     if modality is None:
-        expected = kind_of_name(name)
+        expected = _kind_of_name(name)
         if expected:
             raise InvalidInputError(f"{name} is {found}, not {expected}")
         advice = (
@@ -188,7 +190,7 @@ def agree(found: str | None, declared: str | None, name: str) -> str:
     return found
 
 
-def sniffable(mime_type: str) -> bool:
+def _sniffable(mime_type: str) -> bool:
     """True if every file of this type begins with a signature that ``sniff`` knows."""
     return mime_type in _SIGNED
 
@@ -220,7 +222,7 @@ def guess_from_name(uri: str) -> str | None:
     return normalize_mime_type(guessed) if guessed else None
 
 
-def kind_of_name(name: str) -> str | None:
+def _kind_of_name(name: str) -> str | None:
     """What a file's name makes one expect (``"a picture"``); for errors only."""
     guessed = mimetypes.guess_type(name, strict=False)[0]
     modality = modality_of(normalize_mime_type(guessed)) if guessed else None

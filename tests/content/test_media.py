@@ -48,6 +48,8 @@ def test_the_bytes_tell_the_type(mime_type: str, tmp_path: Path) -> None:
     [
         (samples.mp3(tagged=False), "audio/mpeg"),
         (samples.mp3(rate=16000, tagged=False), "audio/mpeg"),
+        (b"ID3\x03\0\0\0\x7f\x7f\x7f" + bytes(5000), "audio/mpeg"),
+        (b"II*\0\x08\0\0\0" + bytes(5000), "image/tiff"),
         (b"\n\n%scanner 1.0\r\n" + samples.pdf(), "application/pdf"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64), "image/heic"),
         (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(64), "image/heic"),
