@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -50,6 +52,7 @@ _NEVER_PICKLED = {"api_key", "client", "credentials", "on_progress"}
 _Word = TypeVar("_Word", bound=str)
 #: An async call with more inputs than this is planned in a thread, not on the caller's loop.
 _PLANNED_INLINE = 64
+_FETCHED_AT_ONCE = 8
 
 
 class Secret(Protocol):
@@ -341,17 +344,15 @@ class Gemini2Embedder:
         root = self._media_root if side == "document" or self._media_in_queries else None
         contents: list[Content] = []
         for index, value in enumerate(inputs):
-            try:
+            title = titles[index] if titles is not None else None
+            with _named(index):
                 contents.append(
                     Content.of(
-                        value,
-                        media_root=root,
-                        title=titles[index] if titles is not None else None,
-                        allow_remote=self._allow_remote,
+                        value, media_root=root, title=title, allow_remote=self._allow_remote
                     )
                 )
-            except Gemini2Error as error:
-                raise error.at(index) from error.__cause__
+        if self._allow_remote:
+            contents = _fetched(contents)
         return make_plan(
             contents,
             spec=self._spec,
@@ -512,6 +513,31 @@ class _Held:
 
 async def _close(engine: asyncio.Future[Engine]) -> None:
     await (await engine).close()
+
+
+@contextmanager
+def _named(index: int) -> Iterator[None]:
+    """Errors from within say which input they are about."""
+    try:
+        yield
+    except Gemini2Error as error:
+        error.at(index)
+        raise
+
+
+def _fetched(contents: list[Content]) -> list[Content]:
+    """The contents with the bytes of their ``https:`` media, several fetched at once."""
+
+    def fetch(index: int) -> Content:
+        with _named(index):
+            return contents[index].fetched()
+
+    away = [i for i, content in enumerate(contents) if any(m.remote for m in content.media)]
+    if away:
+        with ThreadPoolExecutor(_FETCHED_AT_ONCE) as threads:
+            for index, content in zip(away, threads.map(fetch, away), strict=True):
+                contents[index] = content
+    return contents
 
 
 def _import_sdk() -> None:

@@ -159,7 +159,7 @@ class _Run:
         self.progress = progress
         spec = engine._spec
         # A cached row serves every smaller size, so with a cache the full one is fetched.
-        self.size = spec.full_dimensions if engine._cache else dimensions
+        self.size = dimensions if engine._cache is None else spec.full_dimensions
         self.wanted_dimensions = None if self.size == spec.full_dimensions else self.size
         self.outcome = Outcome(
             np.zeros((len(items), self.size), np.float32), np.zeros(len(items), np.bool_), Usage()
@@ -285,7 +285,7 @@ class _Run:
         except Exception as error:
             self._fail(job, read_fault(error, engine._secret), left_at)
         else:
-            engine._pace.succeeded()
+            engine._pace.succeeded(len(items), asyncio.get_running_loop().time())
             await self._keep(job, items, answer)
         finally:
             if entered:
@@ -329,7 +329,7 @@ class _Run:
         )
 
     async def _media_part(self, media: Media) -> dict[str, Json]:
-        if media.remote:
+        if media.by_service:
             return file_part(str(media.source), media.mime_type)
         data = await asyncio.to_thread(media.read)
         if len(data) > FILES_API_BYTES:
@@ -405,7 +405,8 @@ class _Run:
         elif fault.remedy is Remedy.WAIT:
             engine._pace.exceeded(left_at, fault.wait, fault.items_per_minute, now)
             job.failures += 1
-            if now - self.last_progress > engine._limits.retry_seconds:
+            # A wait that the budget doesn't allow needn't be begun.
+            if now + (fault.wait or 0.0) - self.last_progress > engine._limits.retry_seconds:
                 self._stop(fault.error)
             else:
                 self._push(job)

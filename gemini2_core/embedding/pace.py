@@ -11,8 +11,12 @@ __all__ = ["Pace", "RateLimiter"]
 
 _WINDOW = 60.0
 #: Pause after a 429 that doesn't say how long: doubles with each in a row.
-_FIRST_PAUSE = 1.0
-_LONGEST_PAUSE = 60.0
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 64.0
+
+
+#: A quota named by a 429 is believed when this many pauses agree with what was really served.
+_WITNESSES = 2
 
 
 class RateLimiter(Protocol):
@@ -49,13 +53,19 @@ class _Budget:
         self._spent.append((now, units))
         self._sum += units
 
+    def spent(self, now: float) -> int:
+        """Units of the last 60 seconds."""
+        self.wait(0, now)
+        return self._sum
+
 
 class Pace:
     """Lets requests leave in the order they came, as fast as the service bears.
 
     Concurrency grows by additive increase and shrinks by multiplicative decrease: each success
     adds a fraction of a slot, a 429 halves them, once a pause. A quota that the service names in
-    a 429 is kept from then on. All methods run on the engine's loop.
+    429s is kept from then on, if what was served before them bears it out. All methods run on
+    the engine's loop.
 
     Args:
         max_concurrency: Most requests in flight.
@@ -76,6 +86,8 @@ class Pace:
         self._in_flight = 0
         self._items = _Budget(requests_per_minute)
         self._tokens = _Budget(tokens_per_minute)
+        self._served = _Budget(None)
+        self._witnesses = 0
         self._limiter = rate_limiter
         self._door = asyncio.Lock()
         self._freed = asyncio.Event()
@@ -124,8 +136,9 @@ class Pace:
         self._in_flight -= 1
         self._freed.set()
 
-    def succeeded(self) -> None:
+    def succeeded(self, items: int, now: float) -> None:
         """A request was answered: a little more concurrency."""
+        self._served.spend(items, now)
         self._pauses_in_a_row = 0
         self._slots = min(self._max, self._slots + 1 / max(1.0, self._slots))
 
@@ -136,17 +149,27 @@ class Pace:
 
         Several requests in flight meet the same quota; only the first one halves the slots.
         """
-        if items_per_minute is not None:
-            known = self._items.limit
-            self._items.limit = min(known, items_per_minute) if known else items_per_minute
         if left_at > self._last_pause_began:
             self._last_pause_began = now
+            self._learn(items_per_minute, now)
             self._slots = max(1.0, self._slots / 2)
             self._pauses_in_a_row += 1
         if wait is None:
             wait = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (self._pauses_in_a_row - 1))
         # Jitter, so that many processes that share a quota don't come back at once.
         self._paused_until = max(self._paused_until, now + wait + random.uniform(0, min(1.0, wait / 20)))
+
+    def _learn(self, items_per_minute: int | None, now: float) -> None:
+        """Believe a quota only if we used it up ourselves: others may share it, or it may lie."""
+        if items_per_minute is None or self._items.limit is not None:
+            return
+        served = self._served.spent(now)
+        if served > 1.05 * items_per_minute:
+            self._witnesses = 0
+        elif served >= 0.5 * items_per_minute:
+            self._witnesses += 1
+            if self._witnesses >= _WITNESSES:
+                self._items.limit = items_per_minute
 
 
 def _acquire(limiter: RateLimiter, items: int) -> None:

@@ -11,6 +11,7 @@ from typing import Literal
 from gemini2_core.content import Content, Media, check_limits, split_text
 from gemini2_core.errors import InvalidInputError, LimitError
 from gemini2_core.model import (
+    FILES_API_BYTES,
     MAX_BATCH_ITEMS,
     MAX_REQUEST_BYTES,
     Backend,
@@ -95,7 +96,7 @@ class Item:
         for part in (self.prompt.field or "", self.prompt.title or "", *self.parts):
             if isinstance(part, str):
                 kind, data = b"t", part.encode()
-            elif part.remote:
+            elif part.by_service:
                 return None
             else:
                 kind, data = b"m", f"{part.mime_type} {part.sha256()}".encode()
@@ -234,15 +235,25 @@ def make_plan(
             plan.pieces.append([])
         else:
             if not content.text_only:
-                if not spec.multimodal:
-                    raise InvalidInputError(f"{spec.id} reads text only").at(index)
                 check_limits(content, spec, backend, index=index)
+                if backend is Backend.VERTEX:
+                    _check_inline_size(content, index)
             prompt = prompt_for(spec, task, side, content.title)
             groups = [content.parts] if aggregate == "joint" else [(p,) for p in content.parts]
             items = [_item(group, prompt, spec, index) for group in groups if not _blank(group)]
             plan.pieces.append([(item, 1.0) for item in items])
         plan.indices.append(index)
     return plan
+
+
+def _check_inline_size(content: Content, index: int) -> None:
+    for medium in content.media:
+        if medium.size() > FILES_API_BYTES:
+            raise LimitError(
+                f"{medium.name} has {medium.size() / 1e6:.1f} MB, more than the "
+                f"{FILES_API_BYTES / 1e6:.0f} MB that go into a request, and Vertex has no Files "
+                "API: put it into Cloud Storage and pass its gs:// address"
+            ).at(index)
 
 
 def _blank(parts: tuple[str | Media, ...]) -> bool:

@@ -8,8 +8,7 @@ import contextlib
 from gemini2_core.content import Media
 from gemini2_core.embedding.faults import Remedy, read_fault
 from gemini2_core.embedding.transport import Transport, UploadedFile
-from gemini2_core.errors import Gemini2Error, InvalidInputError, LimitError, ServiceTimeoutError
-from gemini2_core.model import FILES_API_BYTES, Backend
+from gemini2_core.errors import Gemini2Error, InvalidInputError, ServiceTimeoutError
 
 __all__ = ["Uploads"]
 
@@ -28,15 +27,8 @@ class Uploads:
         """Where the service finds ``media``; equal media are uploaded once.
 
         Raises:
-            LimitError: Vertex, which has no Files API.
             ServiceError: The upload kept failing.
         """
-        if self._transport.backend is Backend.VERTEX:
-            raise LimitError(
-                f"{len(data) / 1e6:.1f} MB of {media.mime_type} are more than the "
-                f"{FILES_API_BYTES / 1e6:.0f} MB that go into a request, and Vertex has no Files "
-                "API: put it into Cloud Storage and give its gs:// address"
-            )
         task = self._files.get(media.identity)
         if task is None:
             task = asyncio.ensure_future(self._upload(data, media.mime_type))

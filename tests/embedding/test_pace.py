@@ -86,8 +86,8 @@ def test_429s_without_a_hint_pause_longer_and_longer_and_success_ends_that() -> 
             pace.leave()
             pauses.append(loop.time() - before)
             await asyncio.sleep(0.001)
-        assert [round(pause) for pause in pauses] == [1, 2, 4, 8]
-        pace.succeeded()
+        assert pauses == pytest.approx([0.5, 1, 2, 4], rel=0.06)
+        pace.succeeded(1, 1.0)
         before = await pace.enter(1, 0)
         pace.leave()
         pace.exceeded(before, None, None, loop.time())
@@ -103,24 +103,48 @@ def test_slots_come_back_one_by_one_as_requests_succeed() -> None:
         pace.exceeded(when, 0.0, None, now=1.0)
         assert pace.concurrency == 4
         for _ in range(5):
-            pace.succeeded()
+            pace.succeeded(1, 1.0)
         assert pace.concurrency == 5
         for _ in range(100):
-            pace.succeeded()
+            pace.succeeded(1, 1.0)
         assert pace.concurrency == 8
 
     on_jumping_loop(work())
 
 
-def test_a_quota_that_the_service_names_is_kept_from_then_on() -> None:
+async def meet_a_quota(pace: Pace, served: int, named: int) -> None:
+    """Items are served, then a 429 names a quota."""
+    now = asyncio.get_running_loop().time()
+    pace.succeeded(served, now)
+    when = await pace.enter(10, 0)
+    pace.leave()
+    pace.exceeded(when, 60.0, named, now=when)
+    await asyncio.sleep(61)
+
+
+def test_a_quota_that_was_met_twice_as_named_is_kept_from_then_on() -> None:
     async def work() -> None:
         pace = Pace(8)
-        when = await pace.enter(40, 0)
-        pace.exceeded(when, 1.0, 100, now=1.0)
+        await meet_a_quota(pace, served=100, named=100)
+        assert pace.items_per_minute is None
+        await meet_a_quota(pace, served=90, named=100)
         assert pace.items_per_minute == 100
-        pace.leave()
-        left = [await pace.enter(40, 0) for _ in range(3)]
-        assert left[0] < 3 < 60 <= left[1]
+        left = []
+        for _ in range(3):
+            left.append(await pace.enter(40, 0))
+            pace.leave()
+        assert left[2] - left[0] >= 60
+
+    on_jumping_loop(work())
+
+
+def test_a_quota_that_what_was_served_belies_is_not_believed() -> None:
+    async def work() -> None:
+        pace = Pace(8)
+        for _ in range(5):
+            await meet_a_quota(pace, served=10, named=100)  # others share it
+            await meet_a_quota(pace, served=500, named=100)  # it isn't so
+        assert pace.items_per_minute is None
 
     on_jumping_loop(work())
 
