@@ -6,8 +6,9 @@ import difflib
 import re
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
+from gemini2_core.embedding import OnOverflow
 from gemini2_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class _Read(TypedDict, total=False):
 
     dimensions: int
     task_type: str
-    on_overflow: str
+    on_overflow: OnOverflow
     http_options: HttpOptions | Mapping[str, object]
 
 
@@ -52,7 +53,7 @@ def read_embedding_config(config: EmbedContentConfig | Mapping[str, object] | No
     if config is None:
         return {}
     items = config.items() if isinstance(config, Mapping) else config
-    fields = {_snake(name): value for name, value in items if value is not None}
+    fields: dict[str, Any] = {_snake(name): v for name, v in items if v is not None}
     read: _Read = {}
     if "output_dimensionality" in fields:
         read["dimensions"] = fields.pop("output_dimensionality")

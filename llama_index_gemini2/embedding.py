@@ -7,8 +7,7 @@ import os
 import pickle
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -16,13 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from llama_index.core.base.embeddings.base import Embedding, mean_agg
 from llama_index.core.callbacks import CallbackManager
-from llama_index.core.callbacks.schema import CBEventType, EventPayload
 from llama_index.core.embeddings import MultiModalEmbedding
-from llama_index.core.instrumentation import get_dispatcher
-from llama_index.core.instrumentation.events.embedding import (
-    EmbeddingEndEvent,
-    EmbeddingStartEvent,
-)
 from llama_index.core.schema import BaseNode, ImageType, QueryBundle
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer
 
@@ -38,8 +31,6 @@ from gemini2_core.embedding import (
     VectorCache,
 )
 from gemini2_core.embedding.embedder import Secret
-from gemini2_core.embedding.engine import Progress
-from gemini2_core.embedding.progress import progress_bar
 from gemini2_core.errors import ConfigurationError, Gemini2Error, InvalidInputError
 from gemini2_core.model import (
     DEFAULT_DIMENSIONS,
@@ -57,6 +48,7 @@ from llama_index_gemini2.arguments import (
     warn_of_retries,
 )
 from llama_index_gemini2.nodes import node_content
+from llama_index_gemini2.watching import tell_progress, watched
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -65,18 +57,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Gemini2Embedding"]
 
-_dispatcher = get_dispatcher(__name__)
 _log = logging.getLogger(__name__)
 _DEFAULT_BATCH = 40
 _DEFAULT_CONCURRENCY = 8
-
-#: The progress of the call that runs in this context; the framework asks for it call by call.
-_PROGRESS: ContextVar[Progress | None] = ContextVar("_PROGRESS", default=None)
-
-
-def _tell_progress(done: int, total: int) -> None:
-    if (tell := _PROGRESS.get()) is not None:
-        tell(done, total)
 
 
 class Gemini2Embedding(MultiModalEmbedding):
@@ -172,7 +155,7 @@ class Gemini2Embedding(MultiModalEmbedding):
     location: str | None = Field(default=None, frozen=True)
 
     _embedder: Gemini2Embedder = PrivateAttr()
-    _http_options: HttpOptions | Mapping[str, object] | None = PrivateAttr(default=None)
+    _unportable: tuple[str, ...] = PrivateAttr(default=())
 
     def __init__(
         self,
@@ -271,8 +254,12 @@ class Gemini2Embedding(MultiModalEmbedding):
             location=location,
             **more,
         )
-        self._http_options = http_options or read.get("http_options")
-        self._embedder = self._open(api_key=api_key, credentials=credentials, client=client)
+        http_options = http_options or read.get("http_options")
+        own = {"client": client, "credentials": credentials, "http_options": http_options}
+        self._unportable = tuple(name for name, value in own.items() if value is not None)
+        self._embedder = self._open(
+            api_key=api_key, credentials=credentials, client=client, http_options=http_options
+        )
 
     def _open(
         self,
@@ -280,6 +267,7 @@ class Gemini2Embedding(MultiModalEmbedding):
         api_key: str | Secret | None = None,
         credentials: Credentials | None = None,
         client: Client | None = None,
+        http_options: HttpOptions | Mapping[str, object] | None = None,
     ) -> Gemini2Embedder:
         return Gemini2Embedder(
             self.model_name,
@@ -295,7 +283,7 @@ class Gemini2Embedding(MultiModalEmbedding):
             location=self.location,
             credentials=credentials,
             client=client,
-            http_options=self._http_options,
+            http_options=http_options,
             cache=self.cache,
             max_concurrency=self.max_concurrency,
             batch_size=min(self.embed_batch_size, MAX_BATCH_ITEMS),
@@ -306,7 +294,7 @@ class Gemini2Embedding(MultiModalEmbedding):
             timeout=self.timeout,
             on_overflow=self.on_overflow,
             on_empty=self.on_empty,
-            on_progress=_tell_progress,
+            on_progress=tell_progress,
         )
 
     # What it is
@@ -369,6 +357,12 @@ class Gemini2Embedding(MultiModalEmbedding):
         await self._embedder.aclose()
 
     def __getstate__(self) -> dict[Any, Any]:
+        if self._unportable:
+            raise ConfigurationError(
+                f"a model with {' and '.join(self._unportable)} of yours can't be sent to another "
+                "process: it may hold secrets, and isn't in the environment there; make the model "
+                "in that process"
+            )
         state = BaseModel.__getstate__(self)
         fields = dict(state["__dict__"])
         for name, empty in _BOUND_TO_A_PROCESS.items():
@@ -556,7 +550,7 @@ class Gemini2Embedding(MultiModalEmbedding):
         contents, titles = self._nodes(nodes)
         if contents:
             show = bool(kwargs.get("show_progress", False))
-            with self._watched(contents) as vectors, _progress(show), _naming(nodes):
+            with self._watched(contents, show) as vectors, _naming(nodes):
                 result = self._embedder.embed_contents(contents, titles=titles)
                 vectors += result.tolist()
             _assign(nodes, result, vectors)
@@ -567,7 +561,7 @@ class Gemini2Embedding(MultiModalEmbedding):
         contents, titles = self._nodes(nodes)
         if contents:
             show = bool(kwargs.get("show_progress", False))
-            with self._watched(contents) as vectors, _progress(show), _naming(nodes):
+            with self._watched(contents, show) as vectors, _naming(nodes):
                 result = await self._embedder.aembed_contents(contents, titles=titles)
                 vectors += result.tolist()
             _assign(nodes, result, vectors)
@@ -646,7 +640,7 @@ class Gemini2Embedding(MultiModalEmbedding):
     ) -> list[Embedding]:
         if not inputs:
             return []
-        with self._watched(inputs) as vectors, _progress(show_progress):
+        with self._watched(inputs, show_progress) as vectors:
             result = self._embedder.embed_contents(
                 inputs, side=side, titles=titles, aggregate=aggregate
             )
@@ -664,12 +658,17 @@ class Gemini2Embedding(MultiModalEmbedding):
     ) -> list[Embedding]:
         if not inputs:
             return []
-        with self._watched(inputs) as vectors, _progress(show_progress):
+        with self._watched(inputs, show_progress) as vectors:
             result = await self._embedder.aembed_contents(
                 inputs, side=side, titles=titles, aggregate=aggregate
             )
             vectors += self._rows(result, len(inputs))
         return [*vectors]  # the events keep their list
+
+    def _watched(
+        self, inputs: Sequence[ContentLike], show_progress: bool
+    ) -> AbstractContextManager[list[Embedding]]:
+        return watched(inputs, self.to_payload(), self.callback_manager, show_progress)
 
     def _rows(self, result: EmbeddingResult, count: int) -> list[Embedding]:
         """A vector an input, or an error: the framework matches them by position."""
@@ -695,25 +694,10 @@ class Gemini2Embedding(MultiModalEmbedding):
     def _picture(self, value: ImageType) -> ContentLike:
         if isinstance(value, BytesIO):
             return Media.from_bytes(value.getvalue())
-        if isinstance(value, str) and ("://" in value or value.startswith("data:")):
-            return Media.from_uri(value, allow_remote=self.allow_remote)
-        # In a str a path is meant here, never a text.
-        return Path(value) if isinstance(value, str) else value
-
-    @contextmanager
-    def _watched(self, inputs: Sequence[ContentLike]) -> Iterator[list[Embedding]]:
-        """Tell callbacks and instrumentation of a call; the caller fills in the vectors."""
-        payload = self.to_payload()
-        chunks = [_told(value) for value in inputs]
-        vectors: list[Embedding] = []
-        _dispatcher.event(EmbeddingStartEvent(model_dict=payload))
-        with self.callback_manager.event(
-            CBEventType.EMBEDDING, payload={EventPayload.SERIALIZED: payload}
-        ) as event:
-            yield vectors
-            event.on_end(payload={EventPayload.CHUNKS: chunks, EventPayload.EMBEDDINGS: vectors})
-        # Validating would copy every number of every vector.
-        _dispatcher.event(EmbeddingEndEvent.model_construct(chunks=chunks, embeddings=vectors))
+        place = os.fspath(value)
+        if "://" in place or place.startswith("data:"):
+            return Media.from_uri(place, allow_remote=self.allow_remote)
+        return Path(place)  # never a text here
 
 
 #: Fields whose objects may not be picklable, and what a copy in another process has instead.
@@ -751,16 +735,6 @@ _NOT_FIELDS = frozenset(
 
 
 @contextmanager
-def _progress(show: bool) -> Iterator[None]:
-    with progress_bar(show, None) as tell:
-        token = _PROGRESS.set(tell)
-        try:
-            yield
-        finally:
-            _PROGRESS.reset(token)
-
-
-@contextmanager
 def _naming(nodes: Sequence[BaseNode]) -> Iterator[None]:
     """Note the node's id on an error about it: its position says little in a pipeline."""
     try:
@@ -787,23 +761,6 @@ def _bundle(query: QueryBundle | ContentLike) -> tuple[QueryBundle, ContentLike]
         return replace(query), parts
     content = Content.of(query)
     return QueryBundle("\n".join(content.texts)), content
-
-
-def _told(value: object) -> str:
-    """How an event names an input: a text by itself, a medium by where it is."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, (list, tuple)):
-        return " ".join(map(_told, value))
-    if isinstance(value, Content):
-        return " ".join(map(_told, value.parts))
-    text = getattr(value, "text", None)
-    place = getattr(value, "path", None) or getattr(value, "url", None)
-    if isinstance(text, str) and text:
-        return text
-    if isinstance(value, (Path, Media)):
-        return str(value)
-    return str(place) if place else f"<{type(value).__name__}>"
 
 
 def _agree(name: str, ours: Any, theirs: Any, default: Any = None) -> Any:

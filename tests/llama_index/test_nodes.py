@@ -222,7 +222,9 @@ def test_the_pipeline_s_cache_may_be_let_in(make: Make, emulator: Emulator) -> N
 
 
 async def test_a_pipeline_splits_and_embeds(make: Make) -> None:
-    pipeline = IngestionPipeline(transformations=[SentenceSplitter(chunk_size=64, chunk_overlap=8), make()])
+    pipeline = IngestionPipeline(
+        transformations=[SentenceSplitter(chunk_size=64, chunk_overlap=8), make()]
+    )
     documents = [Document(text="The pump feeds the engine. " * 40, metadata={"title": "Pump"})]
     nodes = await pipeline.arun(documents=documents)
     assert len(nodes) > 2

@@ -11,7 +11,6 @@ import pytest
 from llama_index.core.base.embeddings.base import SimilarityMode
 from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler
 from llama_index.core.callbacks.schema import EventPayload
-from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.instrumentation.events.embedding import (
@@ -19,6 +18,7 @@ from llama_index.core.instrumentation.events.embedding import (
     EmbeddingStartEvent,
 )
 from llama_index.core.rate_limiter import BaseRateLimiter
+from llama_index_instrumentation import get_dispatcher
 
 from gemini2_core.emulator import Emulator
 from gemini2_core.errors import DailyQuotaError, InvalidInputError, LimitError
