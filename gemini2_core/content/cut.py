@@ -214,7 +214,7 @@ def _remux(source: Path | bytes, mime_type: str, fragment: Fragment) -> bytes:
                 _copy(reader, writer, first, kept, fragment)
         except Gemini2Error:
             raise
-        except (OSError, ValueError, EOFError, RuntimeError, ArithmeticError) as error:
+        except (av.FFmpegError, OSError, ValueError, ArithmeticError, MemoryError) as error:
             raise InvalidInputError(
                 f"the {mime_type} is broken or can't be cut without encoding it anew "
                 f"({type(error).__name__}): cut the file beforehand"
@@ -255,7 +255,11 @@ def _span(
     # second back, as seeking goes by the order of decoding, which runs before that of showing.
     if lead.type == "video" and fragment.start > 1:
         reader.seek(round((begin - 1) * _MICROSECONDS), backward=True)
-    early = _MP3_EARLY if lead.codec_context.name.startswith("mp3") else 0
+    # PyAV leaves the context out, whatever its types say, where the codec is unknown.
+    codecs = [getattr(stream.codec_context, "name", None) for stream in kept]
+    if None in codecs:
+        raise InvalidInputError(f"the {mime_type} is broken or of an unknown codec")
+    early = _MP3_EARLY if str(codecs[0]).startswith("mp3") else 0
     starts: deque[_Start] = deque(maxlen=1 + early)
     seen = 0.0
     for packet in reader.demux(lead):

@@ -299,3 +299,21 @@ def test_a_file_that_is_gone_is_not_found(mime_type: str, tmp_path: Path) -> Non
         cut_media(tmp_path / "gone", mime_type, fragment("t=0,1"))
     with pytest.raises(MediaNotFoundError, match="gone"):
         cut_pdf(tmp_path / "gone", fragment("page=1"))
+
+
+def test_damaged_media_are_cut_or_are_clear_errors() -> None:
+    random = np.random.default_rng(1)
+    media = [("video/mp4", a_film("mp4", 2, sound=True, b_frames=3)), ("audio/wav", a_wav(2))]
+    media += [("audio/mpeg", a_sound("mp3", "libmp3lame", 2)), ("application/pdf", a_pdf(3))]
+    for mime_type, data in media:
+        for _ in range(150):
+            damaged = np.frombuffer(data, np.uint8).copy()
+            places = random.integers(0, len(data), 10)
+            damaged[places] = random.integers(0, 256, 10)
+            try:
+                if mime_type == "application/pdf":
+                    cut_pdf(damaged.tobytes(), fragment("page=2-3"))
+                else:
+                    cut_media(damaged.tobytes(), mime_type, fragment("t=1,2"))
+            except InvalidInputError:
+                continue
