@@ -113,7 +113,7 @@ def _tags(data: bytes) -> Iterator[str]:
 
 
 def _quicktime(data: bytes) -> Iterator[str]:
-    """The older form of tags in a MOV: texts right under moov/udta, each with length and language."""
+    """A MOV's older tags: texts right under moov/udta, each with its length and language."""
     place, end = 0, len(data)
     while place + 8 <= end:
         length, kind = struct.unpack_from(">I4s", data, place)

@@ -28,7 +28,7 @@ class Medium:
 
     Attributes:
         modality: What kind of medium it is.
-        mime_type: Its declared type, normalized.
+        mime_type: Its type by content, or as declared where the bytes don't tell.
         digest: sha256 of its bytes, or of its URI if it can't be read.
         description: What its file says it shows; "" if nothing.
         tokens: By modality: a PDF's text counts as text.
@@ -87,11 +87,10 @@ def _tokens(modality: Modality, pages: int | None, seconds: float | None) -> int
 
 def _read(data: bytes, mime_type: str, digest: str) -> Medium:
     modality = modality_of(mime_type)
-    kind = media_types.normalize_mime_type(mime_type)
-    found = media_types.sniff(data[: media_types.HEAD_BYTES])
-    if found != kind and media_types.sniffable(kind):
-        raise _unreadable(modality)
     try:
+        # The bytes decide, as far as they say anything.
+        found = media_types.sniff(data[: media_types.HEAD_BYTES])
+        kind = media_types.agree(found, mime_type, "the input")
         measured = measure(data, kind, modality, "the input")
     except InvalidInputError as error:
         raise _unreadable(modality) from error

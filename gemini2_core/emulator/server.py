@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,6 +24,7 @@ from gemini2_core.emulator.refusals import (
     Refusal,
     bad_key,
     bad_token,
+    internal,
     invalid,
     missing_key,
     missing_token,
@@ -41,8 +43,8 @@ if TYPE_CHECKING:
 
 __all__ = ["State", "application"]
 
-_VERSIONS = ("v1", "v1beta")
-_VERTEX_VERSIONS = ("v1", "v1beta1")
+_log = logging.getLogger(__name__)
+_VERSIONS = {Backend.GEMINI_API: ("v1", "v1beta"), Backend.VERTEX: ("v1", "v1beta1")}
 _BAD_KEY = "bad-key"
 _LOG_LENGTH = 20_000
 _PAGE = 50
@@ -136,10 +138,16 @@ def _endpoint(
         settings = state.settings
         call = _Call(request, state, settings, await request.body())
         try:
-            _check_key(request, settings, backend)
-            answer = await handler(call)
+            if request.path_params.get("version") in _VERSIONS[backend]:
+                _check_key(request, settings, backend)
+                answer = await handler(call)
+            else:
+                answer = _no_such_page()
         except Refusal as refusal:
             answer = Answer(refusal.code, [dump(refusal.body, pretty=call.pretty)])
+        except Exception:  # noqa: BLE001  # a fault of the emulator's own must be seen, and answered
+            _log.exception("%s %s", request.method, request.url.path)
+            answer = Answer(500, [dump(internal().body, pretty=call.pretty)])
         answer.failure, answer.slow_seconds = call.failure, settings.slow_seconds
         answer.gzip = (
             settings.gzip
@@ -553,10 +561,6 @@ def _no_such_page() -> Answer:
     return Answer(404, [page.encode()], content_type="text/html; charset=UTF-8")
 
 
-async def _nothing(_: _Call) -> Answer:
-    return _no_such_page()
-
-
 class _Outermost:
     """Puts the connection where a failure can find it: ASGI has no word for dropping it."""
 
@@ -600,7 +604,8 @@ def application(state: State) -> Callable[[Scope, Receive, Send], Awaitable[None
         route("/{version}/files/{file}:download", _download_file, "GET"),
         route("/{version}/files/{file}", _get_file, "GET"),
         route("/{version}/files/{file}", _delete_file, "DELETE"),
-        route("/{anything:path}", _nothing, "GET", "POST", "DELETE", "PUT", "PATCH"),
+        # Without a version, so that it's answered with 404.
+        route("/{anything:path}", _get_model, "GET", "POST", "DELETE", "PUT", "PATCH"),
     ]
     app: Starlette = Starlette(routes=routes)
     return _Outermost(app)

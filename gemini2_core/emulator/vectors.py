@@ -96,6 +96,12 @@ def _word(word: str, space: str) -> Row:
     return _sum({f"w:{word}": _WHOLE_WORD, **dict.fromkeys(sorted(ngrams), weight)}, space)
 
 
+@lru_cache(maxsize=256)
+def _function_word(word: str, space: str) -> Row:
+    """A word that says little, as itself alone and however often it comes."""
+    return _sum({f"w:{word}": _FUNCTION}, space)
+
+
 def _grain(text: str, space: str) -> Row:
     """Fine noise of an exact text: tells Hello from hello, and makes numbers as long as real ones.
 
@@ -116,7 +122,7 @@ def _body(text: str, space: str) -> Row:
     total = _grain(text, space)
     for word, count in Counter(words).items():
         if word in _FUNCTION_WORDS:
-            total += _FUNCTION * _sum({f"w:{word}": 1}, space)
+            total += _function_word(word, space)
         else:
             # Whole steps of a logarithm: the tenth "pump" says little that the third didn't.
             total += count.bit_length() * _word(word, space)

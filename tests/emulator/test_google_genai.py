@@ -6,6 +6,7 @@ import asyncio
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google import genai
@@ -17,6 +18,11 @@ from gemini2_core.emulator import Emulator
 from tests.emulator.test_rules import PNG
 
 MODEL = "gemini-embedding-2"
+# Both are google-genai's own doing, with aiohttp 3.14.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession"),
+    pytest.mark.filterwarnings("ignore:Sending a large body directly"),
+]
 
 
 class Token(Credentials):  # type: ignore[misc,unused-ignore]
@@ -74,7 +80,8 @@ def test_embedding_sync_and_async(client: genai.Client) -> None:
 
 
 def test_a_list_of_strings_is_one_content_for_this_model(client: genai.Client) -> None:
-    response = client.models.embed_content(model=MODEL, contents=["a", "b"])
+    texts: list[Any] = ["a", "b"]
+    response = client.models.embed_content(model=MODEL, contents=texts)
     assert len(response.embeddings or []) == 1
 
 
@@ -155,7 +162,8 @@ def test_vertex_one_content_and_001(vertex: genai.Client) -> None:
     assert response.embeddings
     assert len(response.embeddings[0].values or []) == 768
     older = "gemini-embedding-001"
-    response = vertex.models.embed_content(model=older, contents=["a", "b"], config=config)
+    texts: list[Any] = ["a", "b"]
+    response = vertex.models.embed_content(model=older, contents=texts, config=config)
     assert [len(e.values or []) for e in response.embeddings or []] == [768, 768]
     assert vertex.models.count_tokens(model=MODEL, contents="Hello").total_tokens == 2
 

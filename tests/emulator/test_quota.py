@@ -20,8 +20,8 @@ def refused(
     try:
         quota.spend("gemini-embedding-2", items, tokens, settings)
     except Refusal as refusal:
-        assert refusal.code == 429
-        return {detail["@type"].rpartition(".")[2]: detail for detail in refusal.details}  # type: ignore[attr-defined]
+        details: list[Any] = list(refusal.details)
+        return {detail["@type"].rpartition(".")[2]: detail for detail in details}
     return None
 
 

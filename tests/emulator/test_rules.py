@@ -273,6 +273,10 @@ def test_models_are_listed(gemini2_emulator: Emulator) -> None:
 def test_unknown_paths_are_404(gemini2_emulator: Emulator) -> None:
     assert call(gemini2_emulator, "/v1beta/nothing").status == 404
     assert call(gemini2_emulator, EMBED.replace("embedContent", "sing"), {}).status == 404
+    for path in (EMBED, VERTEX + "gemini-embedding-2:embedContent"):
+        version = path.split("/")[1]
+        other = path.replace(version, "v2")
+        assert call(gemini2_emulator, other, {"content": content("a")}).status == 404
 
 
 def test_every_answer_names_the_emulator(gemini2_emulator: Emulator) -> None:
