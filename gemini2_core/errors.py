@@ -61,8 +61,7 @@ class MissingExtraError(Gemini2Error, ImportError):
 
     def __init__(self, feature: str, *, extra: str, package: str) -> None:
         super().__init__(
-            f"{feature} needs the package {package!r}: "
-            f"pip install 'gemini2-embeddings[{extra}]'"
+            f"{feature} needs the package {package!r}: pip install 'gemini2-embeddings[{extra}]'"
         )
         self.extra = extra
         self.name = package

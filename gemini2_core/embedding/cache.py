@@ -56,6 +56,7 @@ class SqliteCache:
             raise ConfigurationError(f"cache={str(path)!r} can't be opened: {error}") from error
 
     def mget(self, keys: Sequence[str]) -> list[bytes | None]:
+        """One value a key, in order; None for a key that isn't there."""
         found: dict[str, bytes] = {}
         with self._lock:
             for start in range(0, len(keys), _KEYS_A_QUERY):
@@ -70,6 +71,7 @@ class SqliteCache:
         return [found.get(key) for key in keys]
 
     def mset(self, key_value_pairs: Iterable[tuple[str, bytes]]) -> None:
+        """Store values, replacing older ones; on the disk when it returns."""
         with self._lock, self._database:
             self._database.executemany(
                 "INSERT OR REPLACE INTO vectors VALUES (?, ?)", key_value_pairs

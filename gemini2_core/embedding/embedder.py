@@ -38,7 +38,6 @@ from gemini2_core.model import (
     normalize,
     truncate,
 )
-
 from gemini2_core.model import task_type as read_task_type
 
 if TYPE_CHECKING:
@@ -347,9 +346,7 @@ class Gemini2Embedder:
             title = titles[index] if titles is not None else None
             with _named(index):
                 contents.append(
-                    Content.of(
-                        value, media_root=root, title=title, allow_remote=self._allow_remote
-                    )
+                    Content.of(value, media_root=root, title=title, allow_remote=self._allow_remote)
                 )
         if self._allow_remote:
             contents = _fetched(contents)
@@ -371,9 +368,7 @@ class Gemini2Embedder:
         items, place_of = plan.unique_items()
         with progress_bar(self._show_progress, self._on_progress) as progress:
             outcome = await engine.embed(items, self._dimensions, progress)
-        pieces = [
-            [(place_of[id(item)], weight) for item, weight in some] for some in plan.pieces
-        ]
+        pieces = [[(place_of[id(item)], weight) for item, weight in some] for some in plan.pieces]
         duplicates = sum(map(len, pieces)) - len(items)
         outcome.usage = outcome.usage + Usage(duplicates=duplicates)
         self._usage = self._usage + outcome.usage
@@ -435,16 +430,14 @@ class Gemini2Embedder:
 
     async def _open(self) -> Engine:
         await asyncio.to_thread(_import_sdk)
-        transport = await open_transport(
-            self._connection, self._spec, self._limits.max_concurrency
-        )
+        transport = await open_transport(self._connection, self._spec, self._limits.max_concurrency)
         secret = self._connection.api_key if isinstance(self._connection, Connection) else None
         return Engine(transport, self._spec, self._limits, self._cache, secret)
 
     # Its end
 
     def close(self) -> None:
-        """Close the connections; later calls raise ``ClosedError``. A client of yours stays open."""
+        """Close the connections; later calls raise ``ClosedError``. Your own client stays open."""
         self._closed = True
         self._held.drop()
 

@@ -7,7 +7,7 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -135,7 +135,7 @@ class Engine:
         try:
             async with asyncio.timeout(10):
                 counted = await self._transport.count_tokens(beginning)
-        except Exception:
+        except Exception:  # noqa: BLE001
             # Whatever is wrong, the embedding itself will say it; without a count the bound holds.
             return None
         return -(-counted * len(text) // len(beginning))
@@ -282,7 +282,7 @@ class _Run:
                 raise BadResponseError(
                     f"{len(answer.rows)} vectors came back for {len(items)} inputs"
                 )
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - read_fault sorts them, bugs too
             self._fail(job, read_fault(error, engine._secret), left_at)
         else:
             engine._pace.succeeded(len(items), asyncio.get_running_loop().time())

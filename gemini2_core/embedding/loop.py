@@ -47,7 +47,9 @@ def run(work: Coroutine[object, object, _T]) -> _T:
         inside = False
     if inside:
         work.close()
-        raise RuntimeError("a callback of the embedder can't call it synchronously: use its async twin")
+        raise RuntimeError(
+            "a callback of the embedder can't call it synchronously: use its async twin"
+        )
     future = asyncio.run_coroutine_threadsafe(work, loop)
     try:
         return future.result()

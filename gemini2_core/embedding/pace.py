@@ -157,7 +157,9 @@ class Pace:
         if wait is None:
             wait = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (self._pauses_in_a_row - 1))
         # Jitter, so that many processes that share a quota don't come back at once.
-        self._paused_until = max(self._paused_until, now + wait + random.uniform(0, min(1.0, wait / 20)))
+        self._paused_until = max(
+            self._paused_until, now + wait + random.uniform(0, min(1.0, wait / 20))
+        )
 
     def _learn(self, items_per_minute: int | None, now: float) -> None:
         """Believe a quota only if we used it up ourselves: others may share it, or it may lie."""

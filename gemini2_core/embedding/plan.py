@@ -82,9 +82,7 @@ class Item:
         total = _OVERHEAD
         for part in self.parts:
             # A character is at most 6 bytes of JSON, and few are; 2 is right for most scripts.
-            total += _OVERHEAD + (
-                2 * len(part) if isinstance(part, str) else part.size() * 4 // 3
-            )
+            total += _OVERHEAD + (2 * len(part) if isinstance(part, str) else part.size() * 4 // 3)
         return total
 
     def cache_key(self, space: str) -> str | None:
@@ -170,9 +168,9 @@ class Plan:
         index = self.indices[position]
         about = f"a text of about {int(estimate * ratio)} tokens is over {spec.id}'s {limit}"
         if on_overflow == "error":
-            raise LimitError(
-                f"{about}: split it, or use on_overflow='average' or 'truncate'"
-            ).at(index)
+            raise LimitError(f"{about}: split it, or use on_overflow='average' or 'truncate'").at(
+                index
+            )
         prefix = item.prompt.prefix
         windows = split_text(
             text[len(prefix) :],
@@ -234,19 +232,25 @@ def make_plan(
                 ).at(index)
             plan.pieces.append([])
         else:
-            if not content.text_only:
-                check_limits(content, spec, backend, index=index)
-                if backend is Backend.VERTEX:
-                    _check_inline_size(content, index)
-            prompt = prompt_for(spec, task, side, content.title)
             groups = [content.parts] if aggregate == "joint" else [(p,) for p in content.parts]
-            items = [_item(group, prompt, spec, index) for group in groups if not _blank(group)]
-            plan.pieces.append([(item, 1.0) for item in items])
+            prompt = prompt_for(spec, task, side, content.title)
+            pieces: list[tuple[Item, float]] = []
+            for group in groups:
+                one = Content(group)
+                if not one.is_empty:
+                    _check(one, spec, backend, index)
+                    pieces.append((_item(group, prompt, spec, index), 1.0))
+            plan.pieces.append(pieces)
         plan.indices.append(index)
     return plan
 
 
-def _check_inline_size(content: Content, index: int) -> None:
+def _check(content: Content, spec: ModelSpec, backend: Backend, index: int) -> None:
+    if content.text_only:
+        return
+    check_limits(content, spec, backend, index=index)
+    if backend is not Backend.VERTEX:
+        return
     for medium in content.media:
         if medium.size() > FILES_API_BYTES:
             raise LimitError(
@@ -254,10 +258,6 @@ def _check_inline_size(content: Content, index: int) -> None:
                 f"{FILES_API_BYTES / 1e6:.0f} MB that go into a request, and Vertex has no Files "
                 "API: put it into Cloud Storage and pass its gs:// address"
             ).at(index)
-
-
-def _blank(parts: tuple[str | Media, ...]) -> bool:
-    return all(isinstance(part, str) and not part.strip() for part in parts)
 
 
 def _item(parts: tuple[str | Media, ...], prompt: Prompt, spec: ModelSpec, index: int) -> Item:

@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "ClientTransport",
     "Connection",
-    "HookedTransport",
     "Transport",
     "UploadedFile",
     "open_transport",
@@ -229,7 +227,7 @@ def _parsed_by_sdk(response: EmbedContentResponse) -> Answer:
     return Answer(rows, tokens_by_modality(usage.model_dump(by_alias=True, exclude_none=True)))
 
 
-class HookedTransport:
+class _HookedTransport:
     """The fast way: a client of ours whose session keeps the bytes of each answer.
 
     Args:
@@ -288,7 +286,7 @@ class HookedTransport:
         self._client.close()
 
 
-class ClientTransport:
+class _ClientTransport:
     """The caller's own ``genai.Client``, whatever it is made of: its sync methods, in threads.
 
     Its async side may be tied to the caller's loop, so it isn't touched; nor is the client ever
@@ -352,12 +350,12 @@ async def open_transport(
     A connection whose ``http_options`` bring HTTP clients of their own is left to these.
     """
     if not isinstance(connection, Connection):
-        return ClientTransport(connection, spec, max_concurrency)
+        return _ClientTransport(connection, spec, max_concurrency)
     if _brings_http_client(connection.http_options):
-        return ClientTransport(_build_client(connection, None), spec, max_concurrency)
+        return _ClientTransport(_build_client(connection, None), spec, max_concurrency)
     from gemini2_core.embedding.connection import open_session
 
-    return HookedTransport(connection, spec, open_session(max_concurrency))
+    return _HookedTransport(connection, spec, open_session(max_concurrency))
 
 
 def _brings_http_client(options: HttpOptions | Mapping[str, object] | None) -> bool:

@@ -1,4 +1,4 @@
-"""What the model is: ids, sizes, limits, prices, task prompts, tokens; vector arithmetic. No I/O."""
+"""What the model is: ids, sizes, limits, prices, task prompts, tokens; vector arithmetic."""
 
 from gemini2_core.model.models import (
     DEFAULT_DIMENSIONS,

@@ -48,7 +48,6 @@ def make(emulator: Emulator) -> Iterator[Make]:
 def draw(path: Path, colour: str) -> Path:
     from PIL import Image
 
-
     picture = Image.new("RGB", (64, 48), colour)
     picture.save(path)
     return path

@@ -23,7 +23,9 @@ from gemini2_core.errors import (
 )
 from tests.embedding.conftest import KEY, Make
 
-TEXTS = [f"text {number} about {'fuel pumps' if number % 2 else 'filters'}" for number in range(250)]
+TEXTS = [
+    f"text {number} about {'fuel pumps' if number % 2 else 'filters'}" for number in range(250)
+]
 
 
 def sent(emulator: Emulator) -> list[dict[str, Any]]:
@@ -202,7 +204,7 @@ def test_over_long_text_is_embedded_in_windows_with_the_prefix_on_each(
 
 def test_over_long_text_is_an_error_or_truncated_if_asked(make: Make, emulator: Emulator) -> None:
     text = "fuel pump. " * 4000
-    with pytest.raises(InvalidInputError, match="input 1: .*8192") as caught:
+    with pytest.raises(InvalidInputError, match=r"input 1: .*8192") as caught:
         make(on_overflow="error").embed_documents(["a", text])
     assert caught.value.index == 1
     assert not any(request.path.endswith("EmbedContents") for request in emulator.requests)

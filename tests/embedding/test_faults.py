@@ -88,9 +88,7 @@ def test_a_bad_key_is_a_400_and_stops() -> None:
         (ZeroDivisionError("a bug"), Remedy.STOP, Gemini2Error),
     ],
 )
-def test_each_fault_has_its_remedy(
-    error: Exception, remedy: Remedy, kind: type[Exception]
-) -> None:
+def test_each_fault_has_its_remedy(error: Exception, remedy: Remedy, kind: type[Exception]) -> None:
     fault = read_fault(error)
     assert fault.remedy is remedy
     assert isinstance(fault.error, kind)

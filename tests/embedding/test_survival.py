@@ -144,7 +144,7 @@ def test_a_bad_item_is_found_in_its_batch_and_the_rest_is_kept(
     monkeypatch.setattr("gemini2_core.embedding.engine.text_part", _without_marked_text)
     texts = TEXTS[:40]
     texts[17] = "EMPTY"
-    with pytest.raises(InvalidInputError, match="input 17: .*empty Part") as caught:
+    with pytest.raises(InvalidInputError, match=r"input 17: .*empty Part") as caught:
         make(batch_size=40, max_concurrency=1).embed_documents(texts)
     assert caught.value.index == 17
     assert caught.value.partial is not None
@@ -156,11 +156,9 @@ def _without_marked_text(text: str) -> dict[str, Any]:
     return {"text": "" if text.endswith("EMPTY") else text}
 
 
-def test_a_vector_that_never_comes_fails_its_own_input_only(
-    make: Make, emulator: Emulator
-) -> None:
+def test_a_vector_that_never_comes_fails_its_own_input_only(make: Make, emulator: Emulator) -> None:
     emulator.configure(failure_rate=1.0, failures=("missing",))
-    with pytest.raises(BadResponseError, match="input .* 0 numbers") as caught:
+    with pytest.raises(BadResponseError, match=r"input .* 0 numbers") as caught:
         make().embed_documents(TEXTS[:3])
     assert caught.value.index is not None
     partial = caught.value.partial

@@ -66,7 +66,7 @@ def test_a_title_stands_in_the_document_prefix_on_one_line() -> None:
 def test_without_a_task_nothing_is_told() -> None:
     for spec in (GEMINI_2, GEMINI_001):
         for side in ("query", "document"):
-            prompt = prompt_for(spec, None, side, "T")  # type: ignore[arg-type]
+            prompt = prompt_for(spec, None, side, "T")
             assert (prompt.prefix, prompt.field, prompt.title) == ("", None, None)
 
 
@@ -78,7 +78,7 @@ def test_a_task_is_read_in_either_case_and_an_unknown_one_is_refused() -> None:
 
 
 def test_the_space_is_the_models_and_the_task_familys() -> None:
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="2026-08-10"):
         preview = model_spec("models/gemini-embedding-2-preview")
     query = EmbeddingSpace.of(GEMINI_2, TaskType.RETRIEVAL_QUERY)
     assert query == EmbeddingSpace.of(GEMINI_2, TaskType.RETRIEVAL_DOCUMENT)
