@@ -25,6 +25,7 @@ def run(path: Path, *, save: bool, seconds: int) -> None:
         notebook,
         timeout=seconds,
         kernel_name="python3",
+        coalesce_streams=True,
         resources={"metadata": {"path": str(path.parent)}},
     )
     client.execute()

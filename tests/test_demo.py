@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from gemini2_core.emulator.descriptions import describe
+
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = ROOT / "cookbooks" / "corpus"
 
@@ -69,3 +71,15 @@ def test_corpus_is_small_and_complete() -> None:
     assert linked == {
         path.relative_to(CORPUS).as_posix() for path in media if path.is_relative_to(CORPUS)
     }
+
+
+def test_each_medium_describes_itself() -> None:
+    types = {
+        ".png": "image/png",
+        ".wav": "audio/wav",
+        ".mp4": "video/mp4",
+        ".pdf": "application/pdf",
+    }
+    for path in CORPUS.parent.rglob("*"):
+        if path.suffix in types:
+            assert len(describe(path.read_bytes(), types[path.suffix])) > 40, path
