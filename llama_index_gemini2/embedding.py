@@ -356,6 +356,18 @@ class Gemini2Embedding(MultiModalEmbedding):
         """``close``, awaited."""
         await self._embedder.aclose()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
     def __getstate__(self) -> dict[Any, Any]:
         if self._unportable:
             raise ConfigurationError(
