@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         help="'pool' takes prepared vectors, for benchmarks of clients",
     )
     add("--no-gzip", dest="gzip", action="store_false", help="never compress")
+    add("--gzip-level", type=int, default=6, metavar="N", help="6 gives the service's size")
     add("--no-pretty", dest="pretty", action="store_false", help="don't indent answers")
     add("--no-vertex-batch", dest="vertex_batch", action="store_false", help="404 on that path")
     return parser

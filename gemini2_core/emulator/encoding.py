@@ -18,7 +18,7 @@ __all__ = ["Encoded", "EncodedCache", "encode", "gzip_body", "plain_body"]
 _POLYNOMIAL = 0xEDB88320
 _GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _GZIP_END = b"\x03\x00"  # an empty last block
-_LEVEL = 6
+_LEVEL = 2
 
 
 def _multiply(a: int, b: int) -> int:
@@ -64,24 +64,27 @@ class Encoded:
     crc: int = 0
     shift: int = 0
 
-    def deflate(self) -> Encoded:
+    def deflate(self, level: int = _LEVEL) -> Encoded:
         """Make the deflated form, which then replaces the plain one."""
-        if self.deflated is None:
-            assert self.plain is not None
-            stream = zlib.compressobj(_LEVEL, zlib.DEFLATED, -15)
+        plain = self.plain
+        if plain is not None and self.deflated is None:
+            stream = zlib.compressobj(level, zlib.DEFLATED, -15)
             # A full flush ends on a byte and refers to nothing before or after itself.
-            deflated = stream.compress(self.plain) + stream.flush(zlib.Z_FULL_FLUSH)
-            self.length, self.crc = len(self.plain), zlib.crc32(self.plain)
+            deflated = stream.compress(plain) + stream.flush(zlib.Z_FULL_FLUSH)
+            self.length, self.crc = len(plain), zlib.crc32(plain)
             self.shift = _shift(self.length)
-            self.deflated, self.plain = deflated, None
+            # In this order: another thread finds one of the two at any moment.
+            self.deflated = deflated
+            self.plain = None
         return self
 
     def text(self) -> bytes:
         """The plain form."""
-        if self.plain is None:
+        plain = self.plain
+        if plain is None:
             assert self.deflated is not None
             return zlib.decompressobj(-15).decompress(self.deflated)
-        return self.plain
+        return plain
 
     @property
     def size(self) -> int:

@@ -37,6 +37,7 @@ class SettingsFields(TypedDict, total=False):
     seed: int
     api_keys: frozenset[str] | None
     gzip: bool
+    gzip_level: int
     pretty: bool
     vertex_batch: bool
     vectors: VectorMode

@@ -133,7 +133,7 @@ class Service:
                 row = self._row(read, item, spec)
             found = encode(prefix(row, size, unit=spec.unit_vectors), pretty=pretty)
             if self.settings.gzip:
-                found.deflate()
+                found.deflate(self.settings.gzip_level)
             self._encoded.put(key, found)
         return Embedded(found, read.tokens, read.truncated)
 

@@ -45,6 +45,8 @@ class Settings:
             its bytes and on how often they came, not on the order of arrival.
         api_keys: Keys that are accepted; None takes any but ``"bad-key"``.
         gzip: Compress answers for clients that accept it.
+        gzip_level: How hard vectors are compressed, 1 to 9: 6 gives the service's size (16.4 kB
+            for 3072 numbers), 2 a tenth more in a fifth of the time, once a vector.
         pretty: Indent answers, as the service does; ``?prettyPrint=`` wins.
         vertex_batch: Serve ``:batchEmbedContents`` on Vertex's paths; False answers 404.
         vectors: Where vectors come from.
@@ -73,6 +75,7 @@ class Settings:
     seed: int = 0
     api_keys: frozenset[str] | None = None
     gzip: bool = True
+    gzip_level: int = 2
     pretty: bool = True
     vertex_batch: bool = True
     vectors: VectorMode = "features"
@@ -98,6 +101,8 @@ class Settings:
             quota = getattr(self, name)
             if quota is not None and quota < 0:
                 raise ConfigurationError(f"{name} must not be negative")
+        if not 1 <= self.gzip_level <= 9:
+            raise ConfigurationError("gzip_level must be between 1 and 9")
         object.__setattr__(self, "failures", tuple(self.failures))
         if unknown := set(self.failures) - set(get_args(FailureKind)):
             raise ConfigurationError(f"unknown failures: {', '.join(sorted(unknown))}")

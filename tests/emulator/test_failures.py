@@ -103,6 +103,7 @@ def test_latency_holds_for_each_of_many_requests_at_once(gemini2_emulator: Emula
         {"latency": -1},
         {"requests_per_minute": -1},
         {"minute_seconds": 0},
+        {"gzip_level": 0},
         {"batch_outcome": "explode"},
         {"vectors": "real"},
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 import pytest
 
 from gemini2_core.emulator import Emulator, Settings, serve
+from gemini2_core.emulator.runner import SettingsFields
 from gemini2_core.errors import MissingExtraError
 from tests.emulator.talk import BATCH, batch, call
 
@@ -50,6 +52,11 @@ def test_the_fixture_for_others_runs_one_of_its_own(
     assert call(shipped, BATCH, batch("a")).status == 200
     assert len(shipped.requests) == 1
     assert gemini2_emulator.requests == []
+
+
+def test_every_setting_is_an_argument() -> None:
+    fields = {field.name for field in dataclasses.fields(Settings)}
+    assert fields == set(SettingsFields.__annotations__)
 
 
 def test_settings_change_while_it_runs(gemini2_emulator: Emulator) -> None:
