@@ -85,6 +85,7 @@ class Gemini2Embeddings(BaseModel, Embeddings):
     vector.
 
     Example:
+        >>> from langchain_core.vectorstores import InMemoryVectorStore
         >>> from langchain_gemini2 import Gemini2Embeddings
         >>> embeddings = Gemini2Embeddings(media_root="manual/")  # doctest: +SKIP
         >>> store = InMemoryVectorStore(embeddings)  # doctest: +SKIP
@@ -518,7 +519,9 @@ class Gemini2Embeddings(BaseModel, Embeddings):
             return self._embedder, side
         called = self.task_type if task is None else task_type_of(task)
         embedder = self._embedder.variant(
-            task_type=called, dimensions=dimensions, batch_size=batch_size
+            task_type=called,
+            dimensions=self.dimensions if dimensions is None else dimensions,
+            batch_size=self.batch_size if batch_size is None else batch_size,
         )
         return embedder, side if task is None else side_of(called, side)
 

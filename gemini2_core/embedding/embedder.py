@@ -173,8 +173,8 @@ class Gemini2Embedder:
             timeout=timeout,
         )
         self._cache = open_cache(cache)
-        self._usage = Usage()
-        self._closed = False
+        self._batch_size = batch_size
+        self._origin: Gemini2Embedder | None = None
         self._held = _Held()
         # An embedder that is dropped without close() mustn't leave connections behind.
         weakref.finalize(self, _Held.drop, self._held)
@@ -204,7 +204,7 @@ class Gemini2Embedder:
     @property
     def usage(self) -> Usage:
         """What all calls so far sent and cost together, failed ones included."""
-        return self._usage
+        return self._held.usage
 
     @property
     def backend(self) -> Backend:
@@ -330,7 +330,7 @@ class Gemini2Embedder:
         titles: Sequence[str | None] | None,
         aggregate: Aggregate,
     ) -> Plan:
-        if self._closed:
+        if self._held.closed:
             raise ClosedError("this embedder was closed: make a new one")
         if isinstance(inputs, (str, bytes, Path)):
             raise InvalidInputError(
@@ -367,11 +367,11 @@ class Gemini2Embedder:
         await engine.settle(plan, self._on_overflow)
         items, place_of = plan.unique_items()
         with progress_bar(self._show_progress, self._on_progress) as progress:
-            outcome = await engine.embed(items, self._dimensions, progress)
+            outcome = await engine.embed(items, self._dimensions, progress, self._batch_size)
         pieces = [[(place_of[id(item)], weight) for item, weight in some] for some in plan.pieces]
         duplicates = sum(map(len, pieces)) - len(items)
         outcome.usage = outcome.usage + Usage(duplicates=duplicates)
-        self._usage = self._usage + outcome.usage
+        self._held.usage = self._held.usage + outcome.usage
         result = self._assemble(pieces, np.array(plan.indices, np.int64), outcome)
         if outcome.error is None:
             return result
@@ -420,7 +420,7 @@ class Gemini2Embedder:
 
     async def _engine(self) -> Engine:
         """The engine on the loop, opened at the first call (and again in a forked child)."""
-        if self._closed:
+        if self._held.closed:
             raise ClosedError("this embedder was closed: make a new one")
         here = asyncio.get_running_loop()
         if self._held.loop is not here:
@@ -438,7 +438,7 @@ class Gemini2Embedder:
 
     def close(self) -> None:
         """Close the connections; later calls raise ``ClosedError``. Your own client stays open."""
-        self._closed = True
+        self._held.closed = True
         self._held.drop()
 
     async def aclose(self) -> None:
@@ -469,6 +469,37 @@ class Gemini2Embedder:
 
     # Copies: within the process with the key, out of it without
 
+    def variant(
+        self, *, dimensions: int, task_type: TaskType | str | None, batch_size: int
+    ) -> Gemini2Embedder:
+        """One for a call with settings of its own: connections, budgets and usage are shared.
+
+        Closing either closes both.
+
+        Args:
+            dimensions: Size of its vectors.
+            task_type: What its vectors are for.
+            batch_size: Most items in one of its requests.
+
+        Raises:
+            ConfigurationError: An argument can't work.
+        """
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._origin = self  # whose end closes the connections
+        if dimensions != self._dimensions:  # which has been checked, with its warning
+            other._dimensions = check_dimensions(self._spec, dimensions)
+        other._task = read_task_type(task_type)
+        other._space = EmbeddingSpace.of(self._spec, other._task)
+        other._batch_size = _positive("batch_size", batch_size, MAX_BATCH_ITEMS)
+        other._arguments = {
+            **self._arguments,
+            "dimensions": dimensions,
+            "task_type": task_type,
+            "batch_size": batch_size,
+        }
+        return other
+
     def __deepcopy__(self, memo: dict[int, object]) -> Gemini2Embedder:
         return type(self)(**self._arguments)
 
@@ -490,9 +521,11 @@ class Gemini2Embedder:
 
 
 class _Held:
-    """What an embedder has open on the background loop."""
+    """What an embedder and its variants share: what is open on the background loop, the usage."""
 
     def __init__(self) -> None:
+        self.usage = Usage()
+        self.closed = False
         self.loop: asyncio.AbstractEventLoop | None = None
         self.engine: asyncio.Future[Engine] | None = None
 

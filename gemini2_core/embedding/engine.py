@@ -141,10 +141,14 @@ class Engine:
         return -(-counted * len(text) // len(beginning))
 
     async def embed(
-        self, items: Sequence[Item], dimensions: int, progress: Progress | None = None
+        self,
+        items: Sequence[Item],
+        dimensions: int,
+        progress: Progress | None = None,
+        batch_size: int | None = None,
     ) -> Outcome:
         """Get every item a vector, or find out why not; never raises for a failed request."""
-        run = _Run(self, items, dimensions, progress)
+        run = _Run(self, items, dimensions, progress, batch_size or self._limits.batch_size)
         return await run.go()
 
 
@@ -152,9 +156,15 @@ class _Run:
     """One call: its jobs, its rows, its usage."""
 
     def __init__(
-        self, engine: Engine, items: Sequence[Item], dimensions: int, progress: Progress | None
+        self,
+        engine: Engine,
+        items: Sequence[Item],
+        dimensions: int,
+        progress: Progress | None,
+        batch_size: int,
     ) -> None:
         self.engine = engine
+        self.batch_size = batch_size
         self.items = items
         self.progress = progress
         spec = engine._spec
@@ -180,7 +190,7 @@ class _Run:
             await asyncio.to_thread(self._read_cache, self.engine._cache)
         todo = np.flatnonzero(~self.outcome.done).tolist()
         limits = self.engine._limits
-        batch_size = limits.batch_size if self.engine._batches else 1
+        batch_size = self.batch_size if self.engine._batches else 1
         if limits.requests_per_minute:
             batch_size = min(batch_size, limits.requests_per_minute)
         for places in make_batches(
