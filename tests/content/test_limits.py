@@ -123,3 +123,26 @@ def test_the_error_names_the_medium(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(MediaNotFoundError, match=r"^input 4: .*manual\.pdf"):
         _check(media)
+
+
+def test_a_film_cut_is_measured_from_the_key_frame_it_begins_with(tmp_path: Path) -> None:
+    import av
+    import numpy as np
+
+    path = tmp_path / "long.mp4"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("mpeg4", rate=2)
+        stream.width = stream.height = 32
+        stream.gop_size = 80  # a key frame every 40 s
+        for number in range(2 * 170):
+            picture = np.full((32, 32, 3), number % 255, np.uint8)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        file.mux(stream.encode())
+
+    def check(fragment: str) -> None:
+        content = Content((Media.from_path(path, fragment=fragment),))
+        check_limits(content, model_spec("gemini-embedding-2"), Backend.GEMINI_API, index=0)
+
+    check("t=0,119")
+    with pytest.raises(LimitError, match=r"14\d\.\d s long.*takes 120 s"):
+        check("t=30,148")  # 118 s are asked for, and 148 s would be sent
