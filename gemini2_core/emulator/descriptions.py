@@ -39,7 +39,9 @@ def describe(data: bytes, mime_type: str) -> str:
                 text.extend(_tags(data))
                 if mime_type == "video/quicktime":
                     text.extend(_quicktime(data))
-    return "\n".join(part for part in (_MARK.sub(" ", some).strip() for some in text) if part)
+    clean = (_MARK.sub(" ", some).strip() for some in text)
+    # A tag may be in a file twice, in an older and a newer place.
+    return "\n".join(dict.fromkeys(part for part in clean if part))
 
 
 def _png(data: bytes) -> Iterator[str]:
@@ -109,7 +111,8 @@ def _tags(data: bytes) -> Iterator[str]:
     tags = TinyTag.get(file_obj=io.BytesIO(data), duration=False)
     yield tags.title or ""
     yield tags.comment or ""
-    yield from tags.other.get("description", [])
+    for key in ("comment", "description"):  # FFmpeg writes an MP3's comment as a TXXX
+        yield from tags.other.get(key, [])
 
 
 def _quicktime(data: bytes) -> Iterator[str]:
