@@ -111,7 +111,7 @@ def _tags(data: bytes) -> Iterator[str]:
     tags = TinyTag.get(file_obj=io.BytesIO(data), duration=False)
     yield tags.title or ""
     yield tags.comment or ""
-    for key in ("comment", "description"):  # FFmpeg writes an MP3's comment as a TXXX
+    for key in ("_comment", "description"):  # tinytag's name for an MP3's comment in TXXX
         yield from tags.other.get(key, [])
 
 
