@@ -43,6 +43,7 @@ from langchain_gemini2.official import (
     side_of,
     task_type_of,
     timeout_of,
+    titles_of,
     wants_vertex,
     warn_of_transport,
 )
@@ -360,7 +361,8 @@ class Gemini2Embeddings(BaseModel, Embeddings):
             ServiceError: The service kept failing.
         """
         embedder, side = self._for_call("query", task_type, output_dimensionality)
-        return embedder.embed_contents([text], side=side, titles=[title]).tolist()[0]
+        titles = titles_of(title, side, stacklevel=2)
+        return embedder.embed_contents([text], side=side, titles=titles).tolist()[0]
 
     async def aembed_query(
         self,
@@ -372,7 +374,8 @@ class Gemini2Embeddings(BaseModel, Embeddings):
     ) -> list[float]:
         """``embed_query``, awaited."""
         embedder, side = self._for_call("query", task_type, output_dimensionality)
-        result = await embedder.aembed_contents([text], side=side, titles=[title])
+        titles = titles_of(title, side, stacklevel=2)
+        result = await embedder.aembed_contents([text], side=side, titles=titles)
         return result.tolist()[0]
 
     # Text and media together

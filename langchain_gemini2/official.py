@@ -19,6 +19,7 @@ __all__ = [
     "side_of",
     "task_type_of",
     "timeout_of",
+    "titles_of",
     "wants_vertex",
     "warn_of_transport",
 ]
@@ -68,6 +69,17 @@ def side_of(task: TaskType | None, side: Side) -> Side:
     if task is TaskType.RETRIEVAL_DOCUMENT:
         return "document"
     return side
+
+
+def titles_of(title: str | None, side: Side, *, stacklevel: int) -> list[str | None]:
+    """The title of one text; only a document has one."""
+    if title is not None and side == "query":
+        warnings.warn(
+            "title= has no meaning for a query: it goes with task_type='RETRIEVAL_DOCUMENT'",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
+    return [title]
 
 
 def base_url_of(

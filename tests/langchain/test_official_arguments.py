@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from gemini2_core.emulator import Emulator
-from gemini2_core.errors import ConfigurationError
+from gemini2_core.errors import ClosedError, ConfigurationError
 from gemini2_core.model import Backend, TaskType
 from langchain_gemini2 import Gemini2Embeddings
 from tests.wire import KEY, items, texts
@@ -90,6 +91,28 @@ def test_a_query_embedded_with_the_documents_task_is_a_document(
 ) -> None:
     make().embed_query("d", task_type=TaskType.RETRIEVAL_DOCUMENT, title="T")
     assert texts(emulator) == ["title: T | text: d"]
+
+
+def test_a_title_of_a_query_has_no_meaning_and_says_so(make: Make, emulator: Emulator) -> None:
+    with pytest.warns(UserWarning, match="title="):
+        make().embed_query("q", title="T")
+    assert texts(emulator) == ["task: search result | query: q"]
+
+
+async def test_calls_of_their_own_share_connections_usage_and_end(
+    make: Make, emulator: Emulator
+) -> None:
+    embeddings = make(requests_per_minute=6000)
+    first, second = await asyncio.gather(
+        embeddings.aembed_query("q", output_dimensionality=1536),
+        embeddings.aembed_query("q", task_type="CLUSTERING"),
+    )
+    assert (len(first), len(second)) == (1536, 768)
+    assert embeddings.usage.items == 2
+    assert embeddings.dimensions == 768
+    embeddings.close()
+    with pytest.raises(ClosedError):
+        await embeddings.aembed_query("q", output_dimensionality=1536)
 
 
 def test_batch_size_of_a_call_bounds_its_requests(make: Make, emulator: Emulator) -> None:
