@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import warnings
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +54,8 @@ _Word = TypeVar("_Word", bound=str)
 #: An async call with more inputs than this is planned in a thread, not on the caller's loop.
 _PLANNED_INLINE = 64
 _FETCHED_AT_ONCE = 8
+#: A text that is a file's name and nothing else was hardly meant as text.
+_PATH_LIKE = re.compile(r"^\S{1,500}\.(?:png|jpe?g|webp|heic|pdf|mp3|wav|mp4|mov)$", re.IGNORECASE)
 
 
 class Secret(Protocol):
@@ -347,6 +351,13 @@ class Gemini2Embedder:
             with _named(index):
                 contents.append(
                     Content.of(value, media_root=root, title=title, allow_remote=self._allow_remote)
+                )
+            if type(value) is str and _PATH_LIKE.search(value) and Path(value).is_file():
+                warnings.warn(
+                    f"input {index}: {value!r} is embedded as text; to embed the file of that "
+                    "name, pass a pathlib.Path",
+                    UserWarning,
+                    stacklevel=4,
                 )
         if self._allow_remote:
             contents = _fetched(contents)

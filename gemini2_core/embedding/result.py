@@ -58,6 +58,31 @@ class Usage:
             dollars=self.dollars + other.dollars,
         )
 
+    def __str__(self) -> str:
+        """As a person would say it: ``1,204 text + 516 image tokens, 3 requests, $0.000473``."""
+        kinds = " + ".join(
+            f"{self.tokens[kind]:,} {kind.value.lower()}"
+            for kind in Modality
+            if kind in self.tokens
+        )
+        said = [f"{kinds or 0} tokens", _times(self.requests, "request", "requests")]
+        if self.estimated_tokens:
+            said[0] += f" ({self.estimated_tokens:,} of them estimated)"
+        said += [
+            _times(count, one, many)
+            for count, one, many in (
+                (self.retries, "retry", "retries"),
+                (self.cached, "from the cache", "from the cache"),
+                (self.duplicates, "duplicate", "duplicates"),
+            )
+            if count
+        ]
+        return ", ".join([*said, f"${self.dollars:.6f}"])
+
+
+def _times(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddingResult:

@@ -136,6 +136,24 @@ def test_usage_tells_tokens_requests_and_dollars(make: Make) -> None:
     assert embedder.usage.total_tokens == 22
 
 
+def test_usage_is_told_as_a_person_would_say_it(make: Make, picture: Path) -> None:
+    usage = make().embed_contents([["the pump", picture], ["the pump", picture]]).usage
+    assert str(usage) == (
+        f"8 text + 258 image tokens, 1 request, 1 duplicate, ${(8 * 0.2 + 258 * 0.45) / 1e6:.6f}"
+    )
+    assert str(make("gemini-embedding-001").embed_documents(["a b"]).usage) == (
+        "2 text tokens (2 of them estimated), 1 request, $0.000000"
+    )
+
+
+def test_a_text_that_is_the_name_of_a_file_is_warned_of(
+    make: Make, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(picture.parent)
+    with pytest.warns(UserWarning, match=r"input 1: 'pump.png' is embedded as text"):
+        make().embed_documents(["a", "pump.png", "not there.png"])
+
+
 def test_001_tells_no_usage_so_it_is_estimated_and_said_so(make: Make) -> None:
     usage = make("gemini-embedding-001").embed_documents(["Some text goes here"]).usage
     assert usage.total_tokens == usage.estimated_tokens == 4
