@@ -50,6 +50,7 @@ def test_media_count_at_the_documented_rates() -> None:
     assert media_tokens(Modality.IMAGE) == 258
     assert media_tokens(Modality.DOCUMENT, pages=3) == 3 * 258
     assert media_tokens(Modality.AUDIO, seconds=10) == 250
+    assert media_tokens(Modality.AUDIO, seconds=4.488) == 112  # recorded
     assert media_tokens(Modality.VIDEO, seconds=10) == 660
     assert media_tokens(Modality.VIDEO, seconds=100) == 32 * 66
     with pytest.raises(ValueError, match="count_tokens"):
