@@ -1,5 +1,16 @@
 """Gemini Embedding 2 for LangChain: text and interleaved media, in any vector store."""
 
+try:
+    import langchain_core  # noqa: F401  # only to say which extra is missing
+except ModuleNotFoundError as error:
+    if error.name != "langchain_core":
+        raise
+    from gemini2_core.errors import MissingExtraError
+
+    raise MissingExtraError(
+        "langchain_gemini2", extra="langchain", package="langchain-core"
+    ) from error
+
 from langchain_gemini2.embeddings import Gemini2Embeddings
 
 __all__ = ["Gemini2Embeddings"]

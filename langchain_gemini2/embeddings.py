@@ -593,20 +593,20 @@ def _rebuild(kind: type[Gemini2Embeddings], arguments: dict[str, Any]) -> Gemini
 
 def _told(error: ValidationError, kind: type[BaseModel]) -> str:
     """What is wrong with the arguments, without their values."""
-    problems = []
+    names = [*kind.model_fields, "google_api_key", "output_dimensionality"]
+    problems: dict[str, list[str]] = {}
     for problem in error.errors(include_url=False, include_input=False):
         name = str(problem["loc"][0]) if problem["loc"] else ""
         cause = problem.get("ctx", {}).get("error")
-        if problem["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(name, _names(kind), n=1)
-            advice = f": did you mean {close[0]!r}?" if close else ""
-            problems.append(f"{kind.__name__} has no argument {name!r}{advice}")
-        elif cause is not None:
-            problems.append(str(cause))
+        if problem["type"] != "extra_forbidden":
+            told = f"{name}: {problem['msg']}" if cause is None else str(cause)
+        elif name in names:
+            told = f"{name!r} is given twice, the other time by its other name"
         else:
-            problems.append(f"{name}: {problem['msg']}")
-    return "; ".join(dict.fromkeys(problems))
-
-
-def _names(kind: type[BaseModel]) -> list[str]:
-    return [*kind.model_fields, "google_api_key", "output_dimensionality"]
+            close = difflib.get_close_matches(name, names, n=1)
+            advice = f": did you mean {close[0]!r}?" if close else ""
+            told = f"{kind.__name__} has no argument {name!r}{advice}"
+        # A value that fits none of a field's types has an error for each.
+        known = problems.setdefault(name, [])
+        known.append(told.removeprefix(f"{name}: ") if known else told)
+    return "; ".join(" or ".join(some) for some in problems.values())

@@ -53,7 +53,7 @@ def test_a_call_as_it_is_written_for_the_official_class(emulator: Emulator) -> N
 
 
 def test_both_names_of_an_argument_are_one_too_many(emulator: Emulator) -> None:
-    with pytest.raises(ConfigurationError, match=r"dimensions"):
+    with pytest.raises(ConfigurationError, match="'dimensions' is given twice"):
         new(api_key="any", dimensions=768, output_dimensionality=1536)
 
 
