@@ -19,12 +19,13 @@ from typing import Any, Literal
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
-OURS = ("ours-langchain", "ours-llama-index")
+OURS = ("ours-langchain", "ours-llama-index", "ours-without-fast")
 PEERS = ("langchain-google-genai", "llama-index-embeddings-google-genai")
 FLOOR = "floor"
 LABELS = {
     "ours-langchain": "Gemini2Embeddings (LangChain)",
     "ours-llama-index": "Gemini2Embedding (LlamaIndex)",
+    "ours-without-fast": "Gemini2Embeddings without [fast]",
     "floor": "floor: aiohttp + orjson",
 }
 

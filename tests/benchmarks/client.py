@@ -31,11 +31,22 @@ class Client:
 
 
 def ours_langchain(base_url: str, dimensions: int) -> Client:
+    from pydantic import SecretStr
+
     from langchain_gemini2 import Gemini2Embeddings
 
-    made = Gemini2Embeddings(model=MODEL, api_key=KEY, base_url=base_url, dimensions=dimensions)
+    made = Gemini2Embeddings(
+        model=MODEL, api_key=SecretStr(KEY), base_url=base_url, dimensions=dimensions
+    )
     packages = ("gemini2-embeddings", "google-genai", "langchain-core")
     return Client(made.embed_documents, made.aembed_documents, packages)
+
+
+def ours_without_fast(base_url: str, dimensions: int) -> Client:
+    """What one gets who leaves the extra ``fast`` out: zlib and orjson."""
+    for name in ("isal", "simdjson"):
+        sys.modules[name] = None  # type: ignore[assignment]  # importing it then fails
+    return ours_langchain(base_url, dimensions)
 
 
 def ours_llama_index(base_url: str, dimensions: int) -> Client:
@@ -114,6 +125,7 @@ def floor(base_url: str, dimensions: int) -> Client:
 CLIENTS: dict[str, Callable[[str, int], Client]] = {
     "ours-langchain": ours_langchain,
     "ours-llama-index": ours_llama_index,
+    "ours-without-fast": ours_without_fast,
     "langchain-google-genai": langchain_google_genai,
     "llama-index-embeddings-google-genai": llama_index_google_genai,
     "floor": floor,
