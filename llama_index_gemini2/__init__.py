@@ -1,12 +1,12 @@
 """Gemini Embedding 2 for LlamaIndex: texts, pictures, sound, film and PDF in one space."""
 
-from gemini2_core.errors import MissingExtraError
-
 try:
     import llama_index.core  # noqa: F401  # only to say which extra is missing
 except ModuleNotFoundError as error:
     if not (error.name or "").startswith("llama_index"):
         raise
+    from gemini2_core.errors import MissingExtraError
+
     raise MissingExtraError(
         "llama_index_gemini2", extra="llama-index", package="llama-index-core"
     ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import pickle
@@ -368,6 +369,25 @@ class Gemini2Embedding(MultiModalEmbedding):
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy; an argument can't be changed by it, as the embedder would keep its own.
+
+        Raises:
+            ConfigurationError: ``update`` names anything but ``callback_manager``.
+        """
+        names = sorted((update or {}).keys() - {"callback_manager"})
+        if names:
+            raise ConfigurationError(
+                f"a copy can't have another {', '.join(names)}: make a new {self.class_name()}"
+            )
+        return super().model_copy(update=update, deep=deep)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        # Limiters, callbacks and caches are there to be shared, and often can't be copied.
+        copied = self.__copy__()
+        copied._embedder = copy.deepcopy(self._embedder, memo)
+        return copied
+
     def __getstate__(self) -> dict[Any, Any]:
         if self._unportable:
             raise ConfigurationError(
@@ -537,13 +557,13 @@ class Gemini2Embedding(MultiModalEmbedding):
             >>> question = model.get_query_bundle([Path("part.jpg"), "Which part is this?"])
             >>> index.as_retriever().retrieve(question)  # doctest: +SKIP
         """
-        bundle, content = _bundle(query)
+        bundle, content = self._bundle(query)
         bundle.embedding = self.get_query_content_embedding(content)
         return bundle
 
     async def aget_query_bundle(self, query: QueryBundle | ContentLike) -> QueryBundle:
         """``get_query_bundle``, awaited."""
-        bundle, content = _bundle(query)
+        bundle, content = self._bundle(query)
         bundle.embedding = await self.aget_query_content_embedding(content)
         return bundle
 
@@ -677,6 +697,13 @@ class Gemini2Embedding(MultiModalEmbedding):
             vectors += self._rows(result, len(inputs))
         return [*vectors]  # the events keep their list
 
+    def _bundle(self, query: QueryBundle | ContentLike) -> tuple[QueryBundle, ContentLike]:
+        if not isinstance(query, QueryBundle):
+            return QueryBundle("\n".join(Content.of(query).texts)), query
+        parts: list[ContentLike] = [text for text in query.embedding_strs if text.strip()]
+        parts += [self._picture(place) for place in query.embedding_image]
+        return replace(query), parts
+
     def _watched(
         self, inputs: Sequence[ContentLike], show_progress: bool
     ) -> AbstractContextManager[list[Embedding]]:
@@ -763,16 +790,6 @@ def _assign(
     rows = dict(zip(result.indices.tolist(), vectors, strict=True))
     for index, node in enumerate(nodes):
         node.embedding = rows.get(index)
-
-
-def _bundle(query: QueryBundle | ContentLike) -> tuple[QueryBundle, ContentLike]:
-    if isinstance(query, QueryBundle):
-        parts: list[str | Path] = [text for text in query.embedding_strs if text.strip()]
-        if query.image_path is not None:
-            parts.append(Path(query.image_path))
-        return replace(query), parts
-    content = Content.of(query)
-    return QueryBundle("\n".join(content.texts)), content
 
 
 def _agree(name: str, ours: Any, theirs: Any, default: Any = None) -> Any:

@@ -6,6 +6,8 @@ import copy
 import json
 import logging
 import pickle
+import subprocess
+import sys
 import traceback
 import warnings
 from pathlib import Path
@@ -285,9 +287,26 @@ def test_a_pickle_reads_its_key_on_the_other_side(
 
 
 def test_a_copy_in_the_process_keeps_working(make: Make) -> None:
-    model = make()
-    for again in (copy.copy(model), copy.deepcopy(model), model.model_copy()):
+    model = make(rate_limiter=TokenBucketRateLimiter(requests_per_minute=1000))
+    for again in (copy.copy(model), copy.deepcopy(model), model.model_copy(deep=True)):
         assert again.get_text_embedding("x") == model.get_text_embedding("x")
+        assert again.rate_limiter is model.rate_limiter
+    with pytest.raises(ConfigurationError, match="another dimensions"):
+        model.model_copy(update={"dimensions": 3072})
+
+
+def test_without_llama_index_the_import_names_the_extra() -> None:
+    code = (
+        "import sys; sys.modules['llama_index'] = None\n"
+        "try:\n import llama_index_gemini2\n"
+        "except ImportError as error:\n print(type(error).__name__, error)"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert "MissingExtraError" in done.stdout
+    assert "gemini2-embeddings[llama-index]" in done.stdout
 
 
 def test_it_is_settings_embed_model(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
