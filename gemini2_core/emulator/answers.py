@@ -15,7 +15,7 @@ from gemini2_core.emulator.failures import Failure
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-__all__ = ["JSON_TYPE", "TRANSPORT", "Answer", "dump", "embeddings"]
+__all__ = ["JSON_TYPE", "TRANSPORT", "Answer", "dump", "embedding", "embeddings"]
 
 JSON_TYPE = "application/json; charset=UTF-8"
 #: Where the connection is found in a request's scope.

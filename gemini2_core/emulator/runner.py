@@ -104,6 +104,7 @@ def _server(state: State) -> uvicorn.Server:
         uvicorn.Config(
             application(state),
             lifespan="off",
+            ws="none",
             access_log=False,
             log_level="critical",
             server_header=False,
