@@ -18,7 +18,7 @@ from llama_index.core.base.embeddings.base import Embedding, mean_agg
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.schema import BaseNode, ImageType, QueryBundle
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_serializer
 
 from gemini2_core.content import Content, ContentLike, Media
 from gemini2_core.embedding import (
@@ -179,7 +179,7 @@ class Gemini2Embedding(MultiModalEmbedding):
         timeout: float = 60.0,
         on_overflow: OnOverflow | None = None,
         on_empty: OnEmpty = "error",
-        title_metadata_keys: Sequence[str] = ("title",),
+        title_metadata_keys: str | Sequence[str] = ("title",),
         ingestion_cache: bool = False,
         vertexai: bool | None = None,
         project: str | None = None,
@@ -227,34 +227,38 @@ class Gemini2Embedding(MultiModalEmbedding):
             project = project or vertexai_config.get("project")
             location = location or vertexai_config.get("location")
             credentials = credentials or vertexai_config.get("credentials")
-        super().__init__(
-            model_name=model_name,
-            embed_batch_size=embed_batch_size,
-            callback_manager=callback_manager or CallbackManager([]),
-            num_workers=num_workers,
-            rate_limiter=rate_limiter,
-            base_url=base_url,
-            dimensions=_agree("dimensions", dimensions, read.get("dimensions"))
-            or DEFAULT_DIMENSIONS,
-            task_type=read_task_type(task),
-            media_root=None if media_root is None else os.fspath(media_root),
-            media_in_queries=media_in_queries,
-            allow_remote=allow_remote,
-            cache=cache,
-            max_concurrency=max_concurrency or num_workers or _DEFAULT_CONCURRENCY,
-            requests_per_minute=requests_per_minute,
-            tokens_per_minute=tokens_per_minute,
-            retry_seconds=300.0 if seconds is None else seconds,
-            timeout=timeout,
-            on_overflow=on_overflow or read.get("on_overflow", "average"),
-            on_empty=on_empty,
-            title_metadata_keys=tuple(title_metadata_keys),
-            ingestion_cache=ingestion_cache,
-            vertexai=vertexai,
-            project=project,
-            location=location,
-            **more,
-        )
+        try:
+            super().__init__(
+                model_name=model_name,
+                embed_batch_size=embed_batch_size,
+                callback_manager=callback_manager or CallbackManager([]),
+                num_workers=num_workers,
+                rate_limiter=rate_limiter,
+                base_url=base_url,
+                dimensions=_agree("dimensions", dimensions, read.get("dimensions"))
+                or DEFAULT_DIMENSIONS,
+                task_type=read_task_type(task),
+                media_root=None if media_root is None else os.fspath(media_root),
+                media_in_queries=media_in_queries,
+                allow_remote=allow_remote,
+                cache=cache,
+                max_concurrency=max_concurrency or num_workers or _DEFAULT_CONCURRENCY,
+                requests_per_minute=requests_per_minute,
+                tokens_per_minute=tokens_per_minute,
+                retry_seconds=300.0 if seconds is None else seconds,
+                timeout=timeout,
+                on_overflow=on_overflow or read.get("on_overflow", "average"),
+                on_empty=on_empty,
+                title_metadata_keys=_keys(title_metadata_keys),
+                ingestion_cache=ingestion_cache,
+                vertexai=vertexai,
+                project=project,
+                location=location,
+                **more,
+            )
+        except ValidationError as error:
+            told = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise ConfigurationError("; ".join(told)) from None
         http_options = http_options or read.get("http_options")
         own = {"client": client, "credentials": credentials, "http_options": http_options}
         self._unportable = tuple(name for name, value in own.items() if value is not None)
@@ -790,6 +794,10 @@ def _assign(
     rows = dict(zip(result.indices.tolist(), vectors, strict=True))
     for index, node in enumerate(nodes):
         node.embedding = rows.get(index)
+
+
+def _keys(value: str | Sequence[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def _agree(name: str, ours: Any, theirs: Any, default: Any = None) -> Any:

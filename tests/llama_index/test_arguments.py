@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import logging
 import pickle
@@ -69,6 +70,17 @@ def test_embedding_config_is_read_in_both_its_forms(make: Make, emulator: Emulat
 def test_a_config_that_can_t_be_kept_is_refused(make: Make, field: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(field))):
         make(embedding_config=field)
+
+
+def test_every_argument_of_the_official_class_is_known() -> None:
+    official = (  # llama-index-embeddings-google-genai 0.6.0
+        "model_name api_key embedding_config vertexai_config http_options debug_config "
+        "embed_batch_size callback_manager retries timeout retry_min_seconds retry_max_seconds "
+        "retry_exponential_base"
+    )
+    ours = list(inspect.signature(Gemini2Embedding).parameters)
+    assert set(official.split()) <= set(ours)
+    assert ours[:2] == official.split()[:2], "what is given by position"
 
 
 def test_a_contradiction_is_refused(make: Make) -> None:
@@ -157,6 +169,9 @@ def test_a_misspelt_argument_is_an_error_that_keeps_its_value_to_itself() -> Non
         ({"model_name": "gemini-embedding-3"}, "unknown model"),
         ({"task_type": "SEARCH"}, "unknown task type"),
         ({"media_root": "/nowhere"}, "no folder"),
+        ({"on_empty": "ignore"}, "on_empty: Input should be 'error', 'zero' or 'skip'"),
+        ({"embed_batch_size": 0}, "embed_batch_size: Input should be greater than 0"),
+        ({"requests_per_minute": 0}, "requests_per_minute"),
         ({"base_url": None}, "key"),
     ],
 )

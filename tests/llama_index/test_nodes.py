@@ -101,10 +101,12 @@ def test_text_is_what_the_framework_embeds_and_the_title_goes_to_the_prompt(
     )
     make()([node])
     make(title_metadata_keys=())([node])
+    make(title_metadata_keys="chapter")([TextNode(text="x", metadata={"chapter": 28})])
     make(title_metadata_keys=("heading", "chapter"))([node])
     assert texts(emulator) == [
         "title: Fuel pump | text: chapter: 28\n\nIt hums.",
         f"title: none | text: {node.get_content(MetadataMode.EMBED)}",
+        "title: 28 | text: x",
         "title: 28 | text: title: Fuel pump\n\nIt hums.",
     ]
     assert node.excluded_embed_metadata_keys == ["file"]
@@ -299,6 +301,18 @@ def test_a_query_bundle_s_picture_counts(make: Make, emulator: Emulator, media: 
     )
     assert ready.query_str == asked.query_str
     assert model.get_query_bundle(["and this?", media / "red.png"]).query_str == "and this?"
+
+
+def test_a_query_s_markdown_is_read_where_the_caller_says_so(
+    make: Make, emulator: Emulator, media: Path
+) -> None:
+    asked = "Which ![part](red.png)?"
+    bundle = make(media_root=media).get_query_bundle(asked)
+    assert kinds(sent(emulator)[0]) == [f"task: search result | query: {asked}"]
+    emulator.reset()
+    trusted = make(media_root=media, media_in_queries=True).get_query_bundle(asked)
+    assert kinds(sent(emulator)[0]) == ["task: search result | query: Which ", "image/png", "?"]
+    assert bundle.query_str == trusted.query_str == asked
 
 
 def test_a_multimodal_index_takes_it_for_its_pictures(make: Make, media: Path) -> None:
