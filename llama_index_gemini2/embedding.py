@@ -212,7 +212,15 @@ class Gemini2Embedding(MultiModalEmbedding):
                 "debug_config can't be used here: hand in client=genai.Client(debug_config=…)"
             )
         read = read_embedding_config(embedding_config)
-        task = _agree("task_type", task_type, read.get("task_type"), TaskType.RETRIEVAL_QUERY)
+        task = _agree(
+            "task_type",
+            read_task_type(task_type),
+            read_task_type(read.get("task_type")),
+            TaskType.RETRIEVAL_QUERY,
+        )
+        size = _agree("dimensions", dimensions, read.get("dimensions"))
+        if max_concurrency is None:
+            max_concurrency = _DEFAULT_CONCURRENCY if num_workers is None else num_workers
         given = {
             "retries": retries,
             "retry_min_seconds": retry_min_seconds,
@@ -235,14 +243,13 @@ class Gemini2Embedding(MultiModalEmbedding):
                 num_workers=num_workers,
                 rate_limiter=rate_limiter,
                 base_url=base_url,
-                dimensions=_agree("dimensions", dimensions, read.get("dimensions"))
-                or DEFAULT_DIMENSIONS,
-                task_type=read_task_type(task),
+                dimensions=DEFAULT_DIMENSIONS if size is None else size,
+                task_type=task,
                 media_root=None if media_root is None else os.fspath(media_root),
                 media_in_queries=media_in_queries,
                 allow_remote=allow_remote,
                 cache=cache,
-                max_concurrency=max_concurrency or num_workers or _DEFAULT_CONCURRENCY,
+                max_concurrency=max_concurrency,
                 requests_per_minute=requests_per_minute,
                 tokens_per_minute=tokens_per_minute,
                 retry_seconds=300.0 if seconds is None else seconds,

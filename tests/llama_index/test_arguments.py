@@ -61,7 +61,10 @@ def test_embedding_config_is_read_in_both_its_forms(make: Make, emulator: Emulat
     assert model.on_overflow == "error"
     assert len(model.get_text_embedding("x")) == 1536
     assert texts(emulator) == ["task: clustering | query: x"]
-    same = make(embedding_config={"outputDimensionality": 3072, "task_type": "CLUSTERING"})
+    same = make(
+        embedding_config={"outputDimensionality": 3072, "task_type": "CLUSTERING"},
+        task_type="clustering",
+    )
     assert (same.dimensions, same.task_type) == (3072, TaskType.CLUSTERING)
     assert make(embedding_config={}).dimensions == 768
 
@@ -166,6 +169,8 @@ def test_a_misspelt_argument_is_an_error_that_keeps_its_value_to_itself() -> Non
     ("arguments", "told"),
     [
         ({"dimensions": 5}, "dimensions=5 is out of range"),
+        ({"dimensions": 0}, "dimensions=0 is out of range"),
+        ({"max_concurrency": 0}, "max_concurrency=0"),
         ({"model_name": "gemini-embedding-3"}, "unknown model"),
         ({"task_type": "SEARCH"}, "unknown task type"),
         ({"media_root": "/nowhere"}, "no folder"),
