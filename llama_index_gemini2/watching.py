@@ -17,7 +17,7 @@ from llama_index.core.instrumentation.events.embedding import (
 from llama_index_instrumentation import get_dispatcher
 
 from gemini2_core.content import Content, ContentLike, Media
-from gemini2_core.embedding.engine import Progress
+from gemini2_core.embedding import Progress
 from gemini2_core.embedding.progress import progress_bar
 
 __all__ = ["tell_progress", "watched"]

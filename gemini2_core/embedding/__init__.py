@@ -5,6 +5,7 @@ from gemini2_core.embedding.embedder import Gemini2Embedder
 from gemini2_core.embedding.pace import RateLimiter
 from gemini2_core.embedding.plan import Aggregate, OnEmpty, OnOverflow
 from gemini2_core.embedding.result import EmbeddingResult, Usage
+from gemini2_core.embedding.run import Progress
 
 __all__ = [
     "Aggregate",
@@ -12,6 +13,7 @@ __all__ = [
     "Gemini2Embedder",
     "OnEmpty",
     "OnOverflow",
+    "Progress",
     "RateLimiter",
     "SqliteCache",
     "Usage",

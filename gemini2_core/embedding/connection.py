@@ -1,109 +1,145 @@
-"""The HTTP session handed to google-genai: keeps the answer's bytes, raises what breaks at once."""
+"""Where the service is and who asks: from arguments and environment to the SDK's client."""
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable
-from contextvars import ContextVar
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-import aiohttp
-import orjson
+from gemini2_core.errors import ConfigurationError
+from gemini2_core.model import VERTEX_LOCATIONS, Backend
 
-from gemini2_core.embedding.faults import ConnectionLostError
+if TYPE_CHECKING:
+    import aiohttp
+    from google.auth.credentials import Credentials
+    from google.genai import Client
+    from google.genai.types import HttpOptions
 
-__all__ = ["ANSWER_BYTES", "AnswerBytes", "open_session"]
-
-
-@dataclass(slots=True)
-class AnswerBytes:
-    """Where the session leaves the bytes of a good answer, for who waits for the request."""
-
-    body: bytes | None = None
+__all__ = ["Connection"]
 
 
-#: Set by a caller that wants the bytes. The SDK then gets an empty answer to parse; without it,
-#: for files and everything else, the session behaves like any other.
-ANSWER_BYTES: ContextVar[AnswerBytes | None] = ContextVar("ANSWER_BYTES", default=None)
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Where the service is and who asks; what ``google.genai.Client`` is built from.
 
-_BROKEN = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError)
+    Attributes:
+        api_key: Key of the Gemini API (or of Vertex in express mode), or None.
+        base_url: Another server, such as the emulator; None for Google's.
+        backend: Gemini API or Vertex.
+        project: Google Cloud project (Vertex).
+        location: ``global``, ``us`` or ``eu`` (Vertex).
+        credentials: google-auth credentials (Vertex); None for the environment's own.
+        http_options: Further options of google-genai, ours to complete.
+        timeout: Seconds for one request.
+    """
 
+    api_key: str | None = None
+    base_url: str | None = None
+    backend: Backend = Backend.GEMINI_API
+    project: str | None = None
+    location: str | None = None
+    credentials: Credentials | None = None
+    http_options: HttpOptions | Mapping[str, object] | None = None
+    timeout: float = 60.0
 
-def _gunzip() -> Callable[[bytes], bytes]:
-    """Inflate by isal if the extra ``fast`` is installed (2.5 times as fast), else by zlib."""
-    try:
-        from isal import isal_zlib
-    except ImportError:
-        return lambda data: zlib.decompress(data, wbits=31)
-    return lambda data: isal_zlib.decompress(data, wbits=31)
+    def __repr__(self) -> str:
+        return f"Connection({self.backend.value}, base_url={self.base_url!r})"
 
-
-_decompress = _gunzip()
-
-
-class _Response(aiohttp.ClientResponse):
-    """An answer that unzips itself and, if asked, keeps its bytes from the SDK's slow parsing."""
-
-    _plain: bytes | None = None
-
-    async def read(self) -> bytes:
-        if self._plain is None:
-            try:
-                data = await super().read()
-            except _BROKEN as error:
-                raise ConnectionLostError(f"in the middle of an answer: {error}") from error
-            if self.headers.get("Content-Encoding", "").lower() == "gzip" and data:
-                try:
-                    data = _decompress(data)
-                except Exception as error:  # zlib.error or isal's own
-                    raise ConnectionLostError(f"a damaged answer: {error}") from error
-            self._plain = data
-        return self._plain
-
-    async def text(self, encoding: str | None = None, errors: str = "strict") -> str:
-        body = await self.read()
-        wanted = ANSWER_BYTES.get()
-        if wanted is not None and self.status == 200:
-            wanted.body = body
-            return "{}"
-        return body.decode(encoding or self.get_encoding(), errors)
-
-    async def json(
-        self,
+    @classmethod
+    def resolve(
+        cls,
         *,
-        encoding: str | None = None,
-        loads: Callable[[str], Any] | None = None,
-        content_type: str | None = "application/json",  # noqa: ARG002 - as in aiohttp
-    ) -> Any:  # as in aiohttp
-        body = await self.read()
-        try:
-            return loads(body.decode(encoding or "utf-8")) if loads else orjson.loads(body)
-        except ValueError as error:
-            # What the SDK expects of an answer that isn't JSON: it then takes the text.
-            raise aiohttp.ContentTypeError(
-                self.request_info, self.history, status=self.status, message="not JSON"
-            ) from error
+        api_key: str | None,
+        base_url: str | None,
+        vertexai: bool | None,
+        project: str | None,
+        location: str | None,
+        credentials: Credentials | None,
+        http_options: HttpOptions | Mapping[str, object] | None,
+        timeout: float,
+    ) -> Connection:
+        """Complete the arguments from the environment, as google-genai would.
 
+        Raises:
+            ConfigurationError: No key (Gemini API), no project (Vertex), a bad timeout.
+        """
+        if timeout <= 0:
+            raise ConfigurationError(f"timeout={timeout} must be positive seconds")
+        env = os.environ.get
+        if vertexai is None:
+            flags = (env("GOOGLE_GENAI_USE_VERTEXAI"), env("GOOGLE_GENAI_USE_ENTERPRISE"))
+            vertexai = any((flag or "").lower() in ("1", "true") for flag in flags)
+        if not vertexai:
+            api_key = api_key or env("GOOGLE_API_KEY") or env("GEMINI_API_KEY")
+            if not api_key:
+                raise ConfigurationError(
+                    "no API key: pass api_key= or set GEMINI_API_KEY (or vertexai=True with a "
+                    "project). Without a key, `gemini2 emulator` and base_url= let you try things"
+                )
+            return cls(
+                api_key=api_key,
+                base_url=base_url or env("GOOGLE_GEMINI_BASE_URL"),
+                http_options=http_options,
+                timeout=timeout,
+            )
+        project = project or env("GOOGLE_CLOUD_PROJECT")
+        location = location or env("GOOGLE_CLOUD_LOCATION") or VERTEX_LOCATIONS[0]
+        if not project and not api_key:
+            raise ConfigurationError(
+                "Vertex needs a project: pass project= or set GOOGLE_CLOUD_PROJECT"
+            )
+        if location not in VERTEX_LOCATIONS:
+            raise ConfigurationError(
+                f"location={location!r}: Vertex serves Gemini embeddings in "
+                f"{', '.join(VERTEX_LOCATIONS)} only"
+            )
+        return cls(
+            api_key=None if project else api_key,
+            base_url=base_url or env("GOOGLE_VERTEX_BASE_URL"),
+            backend=Backend.VERTEX,
+            project=project,
+            location=location if project else None,
+            credentials=credentials,
+            http_options=http_options,
+            timeout=timeout,
+        )
 
-async def _surface(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    # google-genai sleeps 1 to 10 s and tries again on aiohttp's own connection errors; the
-    # engine has a retry policy of its own, so they go past it under another name.
-    try:
-        return await handler(request)
-    except _BROKEN as error:
-        raise ConnectionLostError(str(error) or type(error).__name__) from error
+    def brings_http_client(self) -> bool:
+        """True if ``http_options`` hold an HTTP client, or arguments of one, of the caller's."""
+        options = self.http_options
+        if options is None:
+            return False
+        known = options if isinstance(options, Mapping) else options.model_dump(exclude_none=True)
+        names = {"aiohttp_client", "httpx_client", "httpx_async_client", "client_args"}
+        return bool(names & {name for name, value in known.items() if value})
 
+    def client(self, session: aiohttp.ClientSession | None) -> Client:
+        """The SDK's client, on ``session`` if there is one."""
+        from google.genai import Client
+        from google.genai.types import HttpOptions
 
-def open_session(max_concurrency: int) -> aiohttp.ClientSession:
-    """A session for ``HttpOptions(aiohttp_client=…)``; call it on the loop that will use it."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=max_concurrency + 8, keepalive_timeout=60),
-        response_class=_Response,
-        auto_decompress=False,
-        headers={"Accept-Encoding": "gzip"},
-        middlewares=(_surface,),
-        trust_env=True,  # proxies, as the SDK's own session has it
-    )
+        given = self.http_options
+        if isinstance(given, HttpOptions):
+            options = given.model_copy()
+        else:
+            options = HttpOptions.model_validate(given or {})
+        if self.base_url:
+            options.base_url = self.base_url
+        if options.api_version is None and self.backend is Backend.GEMINI_API:
+            # google-genai 3.x would call /v1, which has no file references.
+            options.api_version = "v1beta"
+        if options.timeout is None:
+            options.timeout = int(self.timeout * 1000)
+        if session is not None:
+            options.aiohttp_client = session
+        if self.backend is Backend.GEMINI_API:
+            return Client(api_key=self.api_key, vertexai=False, http_options=options)
+        return Client(
+            vertexai=True,
+            api_key=self.api_key,
+            project=self.project,
+            location=self.location,
+            credentials=self.credentials,
+            http_options=options,
+        )

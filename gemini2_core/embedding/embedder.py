@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import warnings
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from gemini2_core.content import Content, ContentLike
+from gemini2_core.content import ContentLike
 from gemini2_core.embedding import loop
+from gemini2_core.embedding.assembly import combine_rows, fit_rows
 from gemini2_core.embedding.cache import VectorCache, open_cache
-from gemini2_core.embedding.engine import Engine, Limits, Outcome, Progress
+from gemini2_core.embedding.connection import Connection
+from gemini2_core.embedding.engine import Engine
+from gemini2_core.embedding.faults import read_fault
+from gemini2_core.embedding.inputs import read_inputs
 from gemini2_core.embedding.pace import RateLimiter
 from gemini2_core.embedding.plan import Aggregate, OnEmpty, OnOverflow, Plan, make_plan
 from gemini2_core.embedding.progress import progress_bar
 from gemini2_core.embedding.result import EmbeddingResult, Usage
-from gemini2_core.embedding.transport import Connection, open_transport
-from gemini2_core.errors import ClosedError, ConfigurationError, Gemini2Error, InvalidInputError
+from gemini2_core.embedding.run import Limits, Progress
+from gemini2_core.embedding.transport import open_transport
+from gemini2_core.errors import ClosedError, ConfigurationError
 from gemini2_core.model import (
     DEFAULT_DIMENSIONS,
     DEFAULT_MODEL,
@@ -33,12 +34,8 @@ from gemini2_core.model import (
     EmbeddingSpace,
     Side,
     TaskType,
-    Vectors,
-    average,
     check_dimensions,
     model_spec,
-    normalize,
-    truncate,
 )
 from gemini2_core.model import task_type as read_task_type
 
@@ -53,9 +50,6 @@ _NEVER_PICKLED = {"api_key", "client", "credentials", "on_progress"}
 _Word = TypeVar("_Word", bound=str)
 #: An async call with more inputs than this is planned in a thread, not on the caller's loop.
 _PLANNED_INLINE = 64
-_FETCHED_AT_ONCE = 8
-#: A text that is a file's name and nothing else was hardly meant as text.
-_PATH_LIKE = re.compile(r"^\S{1,500}\.(?:png|jpe?g|webp|heic|pdf|mp3|wav|mp4|mov)$", re.IGNORECASE)
 
 
 class Secret(Protocol):
@@ -336,31 +330,10 @@ class Gemini2Embedder:
     ) -> Plan:
         if self._held.closed:
             raise ClosedError("this embedder was closed: make a new one")
-        if isinstance(inputs, (str, bytes, Path)):
-            raise InvalidInputError(
-                f"a list of inputs is wanted, not one {type(inputs).__name__}: put it in [ ]"
-            )
-        if titles is not None and len(titles) != len(inputs):
-            raise InvalidInputError(f"{len(titles)} titles for {len(inputs)} inputs")
         _choice("aggregate", aggregate, ("joint", "mean"))
         _choice("side", side, ("query", "document"))
         root = self._media_root if side == "document" or self._media_in_queries else None
-        contents: list[Content] = []
-        for index, value in enumerate(inputs):
-            title = titles[index] if titles is not None else None
-            with _named(index):
-                contents.append(
-                    Content.of(value, media_root=root, title=title, allow_remote=self._allow_remote)
-                )
-            if type(value) is str and _PATH_LIKE.search(value) and Path(value).is_file():
-                warnings.warn(
-                    f"input {index}: {value!r} is embedded as text; to embed the file of that "
-                    "name, pass a pathlib.Path",
-                    UserWarning,
-                    stacklevel=4,
-                )
-        if self._allow_remote:
-            contents = _fetched(contents)
+        contents = read_inputs(inputs, titles, media_root=root, allow_remote=self._allow_remote)
         return make_plan(
             contents,
             spec=self._spec,
@@ -380,69 +353,42 @@ class Gemini2Embedder:
         with progress_bar(self._show_progress, self._on_progress) as progress:
             outcome = await engine.embed(items, self._dimensions, progress, self._batch_size)
         pieces = [[(place_of[id(item)], weight) for item, weight in some] for some in plan.pieces]
-        duplicates = sum(map(len, pieces)) - len(items)
-        outcome.usage = outcome.usage + Usage(duplicates=duplicates)
-        self._held.usage = self._held.usage + outcome.usage
-        result = self._assemble(pieces, np.array(plan.indices, np.int64), outcome)
+        outcome.usage += Usage(duplicates=sum(map(len, pieces)) - len(items))
+        self._held.usage += outcome.usage
+        rows = fit_rows(outcome.rows, self._dimensions, self._spec)
+        vectors, whole = combine_rows(rows, outcome.done, pieces)
+        indices = np.array(plan.indices, np.int64)[whole]
+        result = EmbeddingResult(vectors, indices, outcome.usage, self._space)
         if outcome.error is None:
             return result
-        error = outcome.error
         if outcome.place is not None:
-            owner = next(
-                index
-                for index, some in zip(plan.indices, pieces, strict=True)
-                if any(place == outcome.place for place, _ in some)
-            )
-            error = error.at(owner)
-        error.partial = result if len(result) else None
-        raise error
-
-    def _assemble(
-        self, pieces: Sequence[Sequence[tuple[int, float]]], indices: np.ndarray, outcome: Outcome
-    ) -> EmbeddingResult:
-        """Rows of items to rows of inputs: averaged, at the size asked for, whole ones only."""
-        rows = outcome.rows
-        if rows.shape[1] != self._dimensions:
-            rows = truncate(rows, self._dimensions)
-        elif not self._spec.unit_vectors:
-            rows = normalize(rows)
-        if all(len(some) == 1 for some in pieces):
-            places = np.fromiter((some[0][0] for some in pieces), np.int64, len(pieces))
-            whole = outcome.done[places]
-            # Nothing to move: every input is an item of its own, and all have come.
-            direct = len(places) == len(rows) and bool(whole.all())
-            vectors = rows if direct and _counts_up(places) else rows[places[whole]]
-        else:
-            vectors, whole = self._combine(pieces, rows, outcome)
-        return EmbeddingResult(vectors, indices[whole], outcome.usage, self._space)
-
-    def _combine(
-        self, pieces: Sequence[Sequence[tuple[int, float]]], rows: Vectors, outcome: Outcome
-    ) -> tuple[Vectors, np.ndarray]:
-        whole = np.array([all(outcome.done[p] for p, _ in some) for some in pieces], np.bool_)
-        vectors = np.zeros((int(whole.sum()), self._dimensions), np.float32)
-        kept = (some for some, is_whole in zip(pieces, whole, strict=True) if is_whole)
-        for vector, some in zip(vectors, kept, strict=True):
-            if len(some) == 1:
-                vector[:] = rows[some[0][0]]
-            elif some:
-                vector[:] = average(rows[[p for p, _ in some]], [weight for _, weight in some])[0]
-        return vectors, whole
+            uses = (any(place == outcome.place for place, _ in some) for some in pieces)
+            outcome.error.at(plan.indices[next(n for n, used in enumerate(uses) if used)])
+        outcome.error.partial = result if len(result) else None
+        raise outcome.error
 
     async def _engine(self) -> Engine:
         """The engine on the loop, opened at the first call (and again in a forked child)."""
         if self._held.closed:
             raise ClosedError("this embedder was closed: make a new one")
-        here = asyncio.get_running_loop()
-        if self._held.loop is not here:
-            self._held.loop, self._held.engine = here, asyncio.ensure_future(self._open())
-        assert self._held.engine is not None
-        return await asyncio.shield(self._held.engine)
+        held, here = self._held, asyncio.get_running_loop()
+        if held.engine is None or held.loop is not here:
+            held.loop, held.engine = here, asyncio.ensure_future(self._open())
+        try:
+            return await asyncio.shield(held.engine)
+        except Exception:
+            held.engine = None  # the next call may find credentials
+            raise
 
     async def _open(self) -> Engine:
-        await asyncio.to_thread(_import_sdk)
-        transport = await open_transport(self._connection, self._spec, self._limits.max_concurrency)
         secret = self._connection.api_key if isinstance(self._connection, Connection) else None
+        try:
+            await asyncio.to_thread(_import_sdk)
+            transport = await open_transport(
+                self._connection, self._spec, self._limits.max_concurrency
+            )
+        except Exception as error:
+            raise read_fault(error, secret).error from error
         return Engine(transport, self._spec, self._limits, self._cache, secret)
 
     # Its end
@@ -552,38 +498,9 @@ async def _close(engine: asyncio.Future[Engine]) -> None:
     await (await engine).close()
 
 
-@contextmanager
-def _named(index: int) -> Iterator[None]:
-    """Errors from within say which input they are about."""
-    try:
-        yield
-    except Gemini2Error as error:
-        error.at(index)
-        raise
-
-
-def _fetched(contents: list[Content]) -> list[Content]:
-    """The contents with the bytes of their ``https:`` media, several fetched at once."""
-
-    def fetch(index: int) -> Content:
-        with _named(index):
-            return contents[index].fetched()
-
-    away = [i for i, content in enumerate(contents) if any(m.remote for m in content.media)]
-    if away:
-        with ThreadPoolExecutor(_FETCHED_AT_ONCE) as threads:
-            for index, content in zip(away, threads.map(fetch, away), strict=True):
-                contents[index] = content
-    return contents
-
-
 def _import_sdk() -> None:
     """Half a second of importing, in a thread so that the loop goes on."""
     import google.genai  # noqa: F401
-
-
-def _counts_up(places: np.ndarray) -> bool:
-    return bool((places == np.arange(len(places))).all())
 
 
 def _choice(name: str, value: _Word, allowed: Sequence[_Word]) -> _Word:

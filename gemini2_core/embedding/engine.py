@@ -1,92 +1,21 @@
-"""One embedder's work on the loop: send a plan's items, survive what fails, keep what came."""
+"""What lives on the background loop for one embedder, and its work on a plan."""
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
-import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import numpy as np
-
-from gemini2_core.content import Media
-from gemini2_core.embedding.answer import Answer
-from gemini2_core.embedding.cache import VectorCache, pack_row, unpack_row
-from gemini2_core.embedding.faults import Fault, Remedy, read_fault
-from gemini2_core.embedding.pace import Pace, RateLimiter
-from gemini2_core.embedding.plan import Item, OnOverflow, Plan, make_batches
-from gemini2_core.embedding.result import Usage
+from gemini2_core.embedding.cache import VectorCache
+from gemini2_core.embedding.pace import Pace
+from gemini2_core.embedding.plan import Item, OnOverflow, Plan
+from gemini2_core.embedding.run import Limits, Outcome, Progress, Run, Service
 from gemini2_core.embedding.transport import Transport
-from gemini2_core.embedding.uploads import Uploads
-from gemini2_core.embedding.wire import Json, bytes_part, file_part, request_item, text_part
-from gemini2_core.errors import BadResponseError, Gemini2Error, InvalidInputError
-from gemini2_core.model import FILES_API_BYTES, Backend, Modality, ModelSpec, Vectors, truncate
+from gemini2_core.model import ModelSpec
 
-__all__ = ["Engine", "Limits", "Outcome", "Progress"]
+__all__ = ["Engine"]
 
-Progress = Callable[[int, int], object]
-
-#: Answers in a row that lack vectors before an item is given up: trying again is likely to help,
-#: but nothing says that it must.
-_BAD_ANSWERS = 5
-_FIRST_WAIT, _LONGEST_WAIT = 0.25, 30.0
-#: What was in flight when a run has to stop gets this long to come in: it's paid for.
-_GRACE = 0.5
 #: Characters that are sent to be counted; a longer text is judged by its beginning.
 _COUNTED_CHARACTERS = 60_000
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How hard to try, and how fast.
-
-    Attributes:
-        max_concurrency: Most requests in flight.
-        batch_size: Most items in a request.
-        requests_per_minute: Items in 60 s, or None.
-        tokens_per_minute: Tokens in 60 s, or None.
-        rate_limiter: A limiter of the caller's framework, or None.
-        retry_seconds: How long a request may keep failing, or a quota stay used up, before the
-            call ends with an error.
-    """
-
-    max_concurrency: int
-    batch_size: int
-    requests_per_minute: int | None
-    tokens_per_minute: int | None
-    rate_limiter: RateLimiter | None
-    retry_seconds: float
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of the unique items of a plan.
-
-    Attributes:
-        rows: float32 (items, dimensions), as the service sent them.
-        done: bool (items,): which rows are filled.
-        usage: What was sent and billed.
-        error: Why rows are missing; None if none is.
-        place: The item the error is about, or None if it isn't about one.
-    """
-
-    rows: Vectors
-    done: np.ndarray[tuple[int], np.dtype[np.bool_]]
-    usage: Usage
-    error: Gemini2Error | None = None
-    place: int | None = None
-
-
-@dataclass(slots=True)
-class _Job:
-    """Items that go in one request, and what has happened to it."""
-
-    places: list[int]
-    failures: int = 0
-    failing_since: float | None = None
-    bad_answers: int = 0
 
 
 class Engine:
@@ -100,23 +29,19 @@ class Engine:
         cache: VectorCache | None,
         secret: str | None,
     ) -> None:
-        self._transport = transport
-        self._spec = spec
-        self._limits = limits
-        self._cache = cache
-        self._secret = secret
-        self._pace = Pace(
+        pace = Pace(
             limits.max_concurrency,
             limits.requests_per_minute,
             limits.tokens_per_minute,
             limits.rate_limiter,
         )
-        self._batches = transport.batches
-        self._vertex_batches_proven = False
+        self._service = Service(
+            transport, spec, limits, pace, cache, secret, batches=transport.batches
+        )
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._transport.close()
+        await self._service.transport.close()
 
     async def settle(self, plan: Plan, on_overflow: OnOverflow) -> None:
         """Have doubtful texts counted by the service, and cut the over-long ones in windows.
@@ -127,14 +52,14 @@ class Engine:
         doubtful = list(plan.doubtful())
         counts = await asyncio.gather(*(self._count(item) for _, item in doubtful))
         for (position, item), counted in zip(doubtful, counts, strict=True):
-            plan.settle(position, item, counted, self._spec, on_overflow)
+            plan.settle(position, item, counted, self._service.spec, on_overflow)
 
     async def _count(self, item: Item) -> int | None:
         text = "".join(part for part in item.parts if isinstance(part, str))
         beginning = text[:_COUNTED_CHARACTERS]
         try:
             async with asyncio.timeout(10):
-                counted = await self._transport.count_tokens(beginning)
+                counted = await self._service.transport.count_tokens(beginning)
         except Exception:  # noqa: BLE001
             # Whatever is wrong, the embedding itself will say it; without a count the bound holds.
             return None
@@ -148,334 +73,5 @@ class Engine:
         batch_size: int | None = None,
     ) -> Outcome:
         """Get every item a vector, or find out why not; never raises for a failed request."""
-        run = _Run(self, items, dimensions, progress, batch_size or self._limits.batch_size)
-        return await run.go()
-
-
-class _Run:
-    """One call: its jobs, its rows, its usage."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        items: Sequence[Item],
-        dimensions: int,
-        progress: Progress | None,
-        batch_size: int,
-    ) -> None:
-        self.engine = engine
-        self.batch_size = batch_size
-        self.items = items
-        self.progress = progress
-        spec = engine._spec
-        # A cached row serves every smaller size, so with a cache the full one is fetched.
-        self.size = dimensions if engine._cache is None else spec.full_dimensions
-        self.wanted_dimensions = None if self.size == spec.full_dimensions else self.size
-        self.outcome = Outcome(
-            np.zeros((len(items), self.size), np.float32), np.zeros(len(items), np.bool_), Usage()
-        )
-        self.keys: list[str | None] = []
-        self.uploads = Uploads(engine._transport)
-        self.queue: list[tuple[float, int, _Job]] = []
-        self.order = itertools.count()
-        self.running = 0
-        self.changed = asyncio.Event()
-        self.last_progress = asyncio.get_running_loop().time()
-        self.stopped = False
-        self.tokens: dict[Modality, int] = {}
-        self.estimated = self.sent = self.requests = self.retries = self.cached = 0
-
-    async def go(self) -> Outcome:
-        if self.engine._cache is not None:
-            await asyncio.to_thread(self._read_cache, self.engine._cache)
-        todo = np.flatnonzero(~self.outcome.done).tolist()
-        limits = self.engine._limits
-        batch_size = self.batch_size if self.engine._batches else 1
-        if limits.requests_per_minute:
-            batch_size = min(batch_size, limits.requests_per_minute)
-        for places in make_batches(
-            self.items, todo, batch_size=batch_size, max_concurrency=limits.max_concurrency
-        ):
-            self._push(_Job(places))
-        self._report()
-        try:
-            workers = min(len(self.queue), limits.max_concurrency)
-            if workers == 1:
-                await self._work()
-            elif workers:
-                await self._work_together(workers)
-        finally:
-            await self.uploads.clean_up()
-        tokens = self.tokens
-        self.outcome.usage = Usage(
-            tokens=tokens,
-            estimated_tokens=self.estimated,
-            items=self.sent,
-            requests=self.requests,
-            retries=self.retries,
-            cached=self.cached,
-            dollars=self.engine._spec.dollars(tokens),
-        )
-        return self.outcome
-
-    async def _work_together(self, workers: int) -> None:
-        loop = asyncio.get_running_loop()
-        tasks = {asyncio.create_task(self._work()) for _ in range(workers)}
-        deadline: float | None = None
-        try:
-            while tasks and (deadline is None or loop.time() < deadline):
-                done, tasks = await asyncio.wait(
-                    tasks,
-                    timeout=None if deadline is None else deadline - loop.time(),
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                for task in done:
-                    task.result()  # a bug is raised, not swallowed
-                if self.stopped and deadline is None:
-                    deadline = loop.time() + _GRACE
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _work(self) -> None:
-        """Take the job that is due first, until there are none."""
-        loop = asyncio.get_running_loop()
-        while not self.stopped:
-            if not self.queue:
-                if not self.running:
-                    break
-                await self._wait_for_change(None)
-                continue
-            wait = self.queue[0][0] - loop.time()
-            if wait > 0:
-                await self._wait_for_change(wait)
-                continue
-            _, _, job = heapq.heappop(self.queue)
-            self.running += 1
-            try:
-                await self._try(job)
-            finally:
-                self.running -= 1
-                self.changed.set()
-
-    async def _wait_for_change(self, seconds: float | None) -> None:
-        self.changed.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self.changed.wait()
-        except TimeoutError:
-            pass
-
-    def _push(self, job: _Job, wait: float = 0.0) -> None:
-        due = asyncio.get_running_loop().time() + wait if wait else 0.0
-        heapq.heappush(self.queue, (due, next(self.order), job))
-        self.changed.set()
-
-    async def _try(self, job: _Job) -> None:
-        engine = self.engine
-        left_at = asyncio.get_running_loop().time()
-        entered = False
-        try:
-            bodies = await self._bodies(job)
-            if not bodies:
-                return
-            items = [self.items[place] for place in job.places]
-            left_at = await engine._pace.enter(len(items), self._tokens_of(items))
-            entered = True
-            if self.stopped:
-                return
-            self.requests += 1
-            self.retries += bool(job.failures)
-            answer = await engine._transport.embed(bodies)
-            if len(answer.rows) != len(items):
-                raise BadResponseError(
-                    f"{len(answer.rows)} vectors came back for {len(items)} inputs"
-                )
-        except Exception as error:  # noqa: BLE001 - read_fault sorts them, bugs too
-            self._fail(job, read_fault(error, engine._secret), left_at)
-        else:
-            engine._pace.succeeded(len(items), asyncio.get_running_loop().time())
-            await self._keep(job, items, answer)
-        finally:
-            if entered:
-                engine._pace.leave()
-
-    def _tokens_of(self, items: Sequence[Item]) -> int:
-        if self.engine._limits.tokens_per_minute is None:
-            return 0
-        return sum(sum(item.tokens.values()) for item in items)
-
-    async def _bodies(self, job: _Job) -> list[dict[str, Json]]:
-        """Build the request items; an input whose medium can't be read leaves the job."""
-        bodies: list[dict[str, Json]] = []
-        readable: list[int] = []
-        for place in job.places:
-            try:
-                bodies.append(await self._body(self.items[place]))
-            except InvalidInputError as error:
-                self._give_up(error, place)
-            except OSError as error:
-                if isinstance(error, Gemini2Error):
-                    raise
-                unreadable = InvalidInputError(f"a medium can't be read: {error}")
-                unreadable.__cause__ = error
-                self._give_up(unreadable, place)
-            else:
-                readable.append(place)
-        job.places = readable
-        return bodies
-
-    async def _body(self, item: Item) -> dict[str, Json]:
-        return request_item(
-            self.engine._spec.id,
-            [
-                text_part(part) if isinstance(part, str) else await self._media_part(part)
-                for part in item.parts
-            ],
-            dimensions=self.wanted_dimensions,
-            task_field=item.prompt.field,
-            title=item.prompt.title,
-        )
-
-    async def _media_part(self, media: Media) -> dict[str, Json]:
-        if media.by_service:
-            return file_part(str(media.source), media.mime_type)
-        data = await asyncio.to_thread(media.read)
-        if len(data) > FILES_API_BYTES:
-            return file_part(await self.uploads.uri(media, data), media.mime_type)
-        return bytes_part(data, media.mime_type)
-
-    async def _keep(self, job: _Job, items: Sequence[Item], answer: Answer) -> None:
-        """Write the rows that came; what came without a vector goes back into the queue."""
-        self.engine._vertex_batches_proven |= len(items) > 1
-        self.last_progress = asyncio.get_running_loop().time()
-        self._count(items, answer)
-        missing: list[int] = []
-        kept: list[int] = []
-        for place, row in zip(job.places, answer.rows, strict=True):
-            # A server that ignores the size and sends the full one is no worse: sizes nest.
-            if row is None or len(row) not in (self.size, self.engine._spec.full_dimensions):
-                missing.append(place)
-            else:
-                self.outcome.rows[place] = (
-                    row if len(row) == self.size else truncate(row[None, :], self.size)[0]
-                )
-                self.outcome.done[place] = True
-                kept.append(place)
-        if self.engine._cache is not None and kept:
-            await asyncio.to_thread(self._write_cache, self.engine._cache, kept)
-        self._report()
-        if missing:
-            lengths = {0 if row is None else len(row) for row in answer.rows} - {self.size}
-            error = BadResponseError(
-                f"the service sent a vector of {max(lengths)} numbers instead of {self.size}"
-            )
-            self._bad_answer(_Job(missing, job.failures, None, job.bad_answers), error)
-        else:
-            # Decoding holds the loop for some ms; others get their turn before the next answer.
-            await asyncio.sleep(0)
-
-    def _count(self, items: Sequence[Item], answer: Answer) -> None:
-        self.sent += len(items)
-        tokens = answer.tokens
-        if not tokens:
-            tokens = {}
-            for item in items:
-                for modality, count in item.tokens.items():
-                    tokens[modality] = tokens.get(modality, 0) + count
-            self.estimated += sum(tokens.values())
-        for modality, count in tokens.items():
-            self.tokens[modality] = self.tokens.get(modality, 0) + count
-
-    def _fail(self, job: _Job, fault: Fault, left_at: float) -> None:
-        engine, now = self.engine, asyncio.get_running_loop().time()
-        if (
-            fault.method_missing
-            and engine._transport.backend is Backend.VERTEX
-            and len(job.places) > 1
-            and not engine._vertex_batches_proven
-        ):
-            # Whether a region has the batch method isn't established: then it's one a request.
-            engine._batches = False
-            for place in job.places:
-                self._push(_Job([place]))
-            return
-        if isinstance(fault.error, BadResponseError):
-            self._bad_answer(job, fault.error)
-        elif fault.remedy is Remedy.STOP:
-            self._stop(fault.error)
-        elif fault.remedy is Remedy.NARROW:
-            if len(job.places) == 1:
-                self._give_up(fault.error, job.places[0])
-                return
-            middle = len(job.places) // 2
-            self._push(_Job(job.places[:middle]))
-            self._push(_Job(job.places[middle:]))
-        elif fault.remedy is Remedy.WAIT:
-            engine._pace.exceeded(left_at, fault.wait, fault.items_per_minute, now)
-            job.failures += 1
-            # A wait that the budget doesn't allow needn't be begun.
-            if now + (fault.wait or 0.0) - self.last_progress > engine._limits.retry_seconds:
-                self._stop(fault.error)
-            else:
-                self._push(job)
-        else:
-            self._retry(job, fault)
-
-    def _retry(self, job: _Job, fault: Fault) -> None:
-        now = asyncio.get_running_loop().time()
-        job.failing_since = job.failing_since or now
-        wait = fault.wait
-        if wait is None:
-            wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2**job.failures) * random.uniform(0.5, 1.0)
-        job.failures += 1
-        if now + wait - job.failing_since > self.engine._limits.retry_seconds:
-            self._stop(fault.error)
-        else:
-            self._push(job, wait)
-
-    def _bad_answer(self, job: _Job, error: BadResponseError) -> None:
-        job.bad_answers += 1
-        job.failures += 1
-        if job.bad_answers < _BAD_ANSWERS:
-            self._push(job, _FIRST_WAIT * job.bad_answers)
-        elif len(job.places) > 1:
-            for place in job.places:  # perhaps only one of them is at fault
-                self._push(_Job([place], bad_answers=_BAD_ANSWERS - 1))
-        else:
-            self._give_up(error, job.places[0])
-
-    def _give_up(self, error: Gemini2Error, place: int) -> None:
-        """This item can't be embedded; the others go on. The first one is reported."""
-        if self.outcome.place is None or place < self.outcome.place:
-            self.outcome.error, self.outcome.place = error, place
-
-    def _stop(self, error: Gemini2Error) -> None:
-        self.outcome.error, self.outcome.place = error, None
-        self.stopped = True
-        self.changed.set()
-
-    def _report(self) -> None:
-        if self.progress is not None:
-            self.progress(int(self.outcome.done.sum()), len(self.items))
-
-    def _read_cache(self, cache: VectorCache) -> None:
-        self.keys = [item.cache_key(self.engine._spec.space) for item in self.items]
-        known = [(place, key) for place, key in enumerate(self.keys) if key is not None]
-        rows = cache.mget([key for _, key in known])
-        for (place, _), data in zip(known, rows, strict=True):
-            row = unpack_row(data, self.size)
-            if row is not None:
-                self.outcome.rows[place] = row
-                self.outcome.done[place] = True
-                self.cached += 1
-
-    def _write_cache(self, cache: VectorCache, places: Sequence[int]) -> None:
-        cache.mset(
-            [
-                (key, pack_row(self.outcome.rows[place]))
-                for place in places
-                if (key := self.keys[place]) is not None
-            ]
-        )
+        most = batch_size or self._service.limits.batch_size
+        return await Run(self._service, items, dimensions, progress, most).go()

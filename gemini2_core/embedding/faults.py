@@ -26,6 +26,10 @@ __all__ = ["ConnectionLostError", "Fault", "Remedy", "read_fault"]
 
 _Json: TypeAlias = "Mapping[str, _Json] | Sequence[_Json] | str | int | float | bool | None"
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)s$")
+#: Real keys are 39 characters; a toy key such as "any" would garble the words it is part of.
+_SHORTEST_KEY = 8
+#: aiohttp tells the address of its TLS context.
+_SSL_DETAIL = re.compile(r" ssl:[^\]]*(?=\])")
 _KEY_REASONS = {"API_KEY_INVALID", "API_KEY_EXPIRED", "ACCESS_TOKEN_EXPIRED", "CREDENTIALS_MISSING"}
 #: Names of httpx's and aiohttp's errors that mean the connection, not the request, went wrong.
 _CONNECTION_MODULES = {"httpx", "httpx2", "httpcore", "httpcore2", "aiohttp"}
@@ -217,6 +221,6 @@ def _retry_delay(details: Sequence[Mapping[str, _Json]]) -> float | None:
 
 
 def _clean(message: str, secret: str | None) -> str:
-    if secret:
+    if secret and len(secret) >= _SHORTEST_KEY:
         message = message.replace(secret, "[key]")
-    return message[:500]
+    return _SSL_DETAIL.sub("", message)[:500]

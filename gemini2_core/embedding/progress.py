@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from gemini2_core.embedding.engine import Progress
+from gemini2_core.embedding.run import Progress
 
 __all__ = ["progress_bar"]
 

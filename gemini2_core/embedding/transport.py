@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,25 +14,23 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 
 from gemini2_core.embedding.answer import Answer, decode_answer, tokens_by_modality
+from gemini2_core.embedding.connection import Connection
 from gemini2_core.embedding.wire import Json
 from gemini2_core.errors import BadResponseError, ConfigurationError
-from gemini2_core.model import VERTEX_LOCATIONS, Backend, ModelSpec
+from gemini2_core.model import Backend, ModelSpec
 
 if TYPE_CHECKING:
     import aiohttp
-    from google.auth.credentials import Credentials
     from google.genai import Client
     from google.genai.types import (
         Content,
         EmbedContentConfig,
         EmbedContentResponse,
         File,
-        HttpOptions,
         UploadFileConfig,
     )
 
 __all__ = [
-    "Connection",
     "Transport",
     "UploadedFile",
     "open_transport",
@@ -49,93 +46,6 @@ class UploadedFile:
     name: str
     uri: str
     state: str
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """Where the service is and who asks; what ``google.genai.Client`` is built from.
-
-    Attributes:
-        api_key: Key of the Gemini API (or of Vertex in express mode), or None.
-        base_url: Another server, such as the emulator; None for Google's.
-        backend: Gemini API or Vertex.
-        project: Google Cloud project (Vertex).
-        location: ``global``, ``us`` or ``eu`` (Vertex).
-        credentials: google-auth credentials (Vertex); None for the environment's own.
-        http_options: Further options of google-genai, ours to complete.
-        timeout: Seconds for one request.
-    """
-
-    api_key: str | None = None
-    base_url: str | None = None
-    backend: Backend = Backend.GEMINI_API
-    project: str | None = None
-    location: str | None = None
-    credentials: Credentials | None = None
-    http_options: HttpOptions | Mapping[str, object] | None = None
-    timeout: float = 60.0
-
-    def __repr__(self) -> str:
-        return f"Connection({self.backend.value}, base_url={self.base_url!r})"
-
-    @classmethod
-    def resolve(
-        cls,
-        *,
-        api_key: str | None,
-        base_url: str | None,
-        vertexai: bool | None,
-        project: str | None,
-        location: str | None,
-        credentials: Credentials | None,
-        http_options: HttpOptions | Mapping[str, object] | None,
-        timeout: float,
-    ) -> Connection:
-        """Complete the arguments from the environment, as google-genai would.
-
-        Raises:
-            ConfigurationError: No key (Gemini API), no project (Vertex), a bad timeout.
-        """
-        if timeout <= 0:
-            raise ConfigurationError(f"timeout={timeout} must be positive seconds")
-        env = os.environ.get
-        if vertexai is None:
-            flags = (env("GOOGLE_GENAI_USE_VERTEXAI"), env("GOOGLE_GENAI_USE_ENTERPRISE"))
-            vertexai = any((flag or "").lower() in ("1", "true") for flag in flags)
-        if not vertexai:
-            api_key = api_key or env("GOOGLE_API_KEY") or env("GEMINI_API_KEY")
-            if not api_key:
-                raise ConfigurationError(
-                    "no API key: pass api_key= or set GEMINI_API_KEY (or vertexai=True with a "
-                    "project). Without a key, `gemini2 emulator` and base_url= let you try things"
-                )
-            return cls(
-                api_key=api_key,
-                base_url=base_url or env("GOOGLE_GEMINI_BASE_URL"),
-                http_options=http_options,
-                timeout=timeout,
-            )
-        project = project or env("GOOGLE_CLOUD_PROJECT")
-        location = location or env("GOOGLE_CLOUD_LOCATION") or VERTEX_LOCATIONS[0]
-        if not project and not api_key:
-            raise ConfigurationError(
-                "Vertex needs a project: pass project= or set GOOGLE_CLOUD_PROJECT"
-            )
-        if location not in VERTEX_LOCATIONS:
-            raise ConfigurationError(
-                f"location={location!r}: Vertex serves Gemini embeddings in "
-                f"{', '.join(VERTEX_LOCATIONS)} only"
-            )
-        return cls(
-            api_key=None if project else api_key,
-            base_url=base_url or env("GOOGLE_VERTEX_BASE_URL"),
-            backend=Backend.VERTEX,
-            project=project,
-            location=location if project else None,
-            credentials=credentials,
-            http_options=http_options,
-            timeout=timeout,
-        )
 
 
 class Transport(Protocol):
@@ -239,7 +149,7 @@ class _HookedTransport:
     def __init__(
         self, connection: Connection, spec: ModelSpec, session: aiohttp.ClientSession
     ) -> None:
-        self._client = _build_client(connection, session)
+        self._client = connection.client(session)
         self._session = session
         self._routes = _Routes(spec, connection.backend)
 
@@ -252,7 +162,7 @@ class _HookedTransport:
         return self._routes.batches
 
     async def embed(self, items: Sequence[dict[str, Json]]) -> Answer:
-        from gemini2_core.embedding.connection import ANSWER_BYTES, AnswerBytes
+        from gemini2_core.embedding.session import ANSWER_BYTES, AnswerBytes
 
         model, contents, config = self._routes.call(items)
         kept = AnswerBytes()
@@ -351,49 +261,11 @@ async def open_transport(
     """
     if not isinstance(connection, Connection):
         return _ClientTransport(connection, spec, max_concurrency)
-    if _brings_http_client(connection.http_options):
-        return _ClientTransport(_build_client(connection, None), spec, max_concurrency)
-    from gemini2_core.embedding.connection import open_session
+    if connection.brings_http_client():
+        return _ClientTransport(connection.client(None), spec, max_concurrency)
+    from gemini2_core.embedding.session import open_session
 
     return _HookedTransport(connection, spec, open_session(max_concurrency))
-
-
-def _brings_http_client(options: HttpOptions | Mapping[str, object] | None) -> bool:
-    if options is None:
-        return False
-    known = options if isinstance(options, Mapping) else options.model_dump(exclude_none=True)
-    names = {"aiohttp_client", "httpx_client", "httpx_async_client", "client_args"}
-    return bool(names & {name for name, value in known.items() if value})
-
-
-def _build_client(connection: Connection, session: aiohttp.ClientSession | None) -> Client:
-    from google.genai import Client
-    from google.genai.types import HttpOptions
-
-    given = connection.http_options
-    if isinstance(given, HttpOptions):
-        options = given.model_copy()
-    else:
-        options = HttpOptions.model_validate(given or {})
-    if connection.base_url:
-        options.base_url = connection.base_url
-    if options.api_version is None and connection.backend is Backend.GEMINI_API:
-        # google-genai 3.x would call /v1, which has no file references.
-        options.api_version = "v1beta"
-    if options.timeout is None:
-        options.timeout = int(connection.timeout * 1000)
-    if session is not None:
-        options.aiohttp_client = session
-    if connection.backend is Backend.GEMINI_API:
-        return Client(api_key=connection.api_key, vertexai=False, http_options=options)
-    return Client(
-        vertexai=True,
-        api_key=connection.api_key,
-        project=connection.project,
-        location=connection.location,
-        credentials=connection.credentials,
-        http_options=options,
-    )
 
 
 class _Upload(Protocol):

@@ -1,4 +1,4 @@
-"""Vectors by honest feature hashing: texts that share words come out close. Not the model's."""
+"""Vectors by honest feature hashing, not the model's: texts that share words come out close."""
 
 from __future__ import annotations
 

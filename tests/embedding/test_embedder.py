@@ -194,7 +194,7 @@ def test_markdown_is_read_from_media_root_in_documents_and_not_in_queries(
 def test_a_large_medium_goes_through_the_files_api_once_and_is_deleted(
     make: Make, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture: Path
 ) -> None:
-    monkeypatch.setattr("gemini2_core.embedding.engine.FILES_API_BYTES", 50)
+    monkeypatch.setattr("gemini2_core.embedding.run.FILES_API_BYTES", 50)
     result = make().embed_contents([["one", picture], ["two", picture]])
     assert len(result) == 2
     parts = [item["content"]["parts"][1] for item in sent(emulator)]

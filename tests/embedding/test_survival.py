@@ -141,7 +141,7 @@ def test_a_bad_item_is_found_in_its_batch_and_the_rest_is_kept(
     make: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The embedder refuses what the service would; here one item slips through all the same.
-    monkeypatch.setattr("gemini2_core.embedding.engine.text_part", _without_marked_text)
+    monkeypatch.setattr("gemini2_core.embedding.run.text_part", _without_marked_text)
     texts = TEXTS[:40]
     texts[17] = "EMPTY"
     with pytest.raises(InvalidInputError, match=r"input 17: .*empty Part") as caught:
