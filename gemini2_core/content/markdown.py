@@ -13,7 +13,16 @@ from html.entities import html5
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import normalizeReference
 
-__all__ = ["MediaLink", "find_media_links", "render_link"]
+__all__ = [
+    "InlineText",
+    "MediaLink",
+    "find_media_links",
+    "line_borders",
+    "references_of",
+    "render_link",
+    "skip_angle",
+    "tick_runs",
+]
 
 _MAX_LABEL = 999
 
@@ -86,14 +95,14 @@ def find_media_links(text: str) -> list[MediaLink]:
     # Blocks by markdown-it; its inline tokens carry no positions, so what's in a line is ours.
     environment: dict[str, object] = {}
     tokens = _blocks().parse(text, environment)
-    references = _references(environment)
-    starts, ends = _lines(text)
+    references = references_of(environment)
+    starts, ends = line_borders(text)
     links: list[MediaLink] = []
     for token in tokens:
         if token.type != "inline" or token.map is None or "![" not in token.content:
             continue
-        block = _Block(text, token.content, token.map[0], starts, ends)
-        links.extend(block.links(references))
+        inline = InlineText(text, token.content, token.map[0], starts, ends)
+        links.extend(inline.links(references))
     return links
 
 
@@ -126,7 +135,7 @@ def _blocks() -> MarkdownIt:
     return parser
 
 
-def _references(environment: Mapping[str, object]) -> dict[str, tuple[str, str]]:
+def references_of(environment: Mapping[str, object]) -> dict[str, tuple[str, str]]:
     """Target and title of each reference definition by its normalized name."""
     found = environment.get("references")
     if not isinstance(found, dict):
@@ -134,7 +143,7 @@ def _references(environment: Mapping[str, object]) -> dict[str, tuple[str, str]]
     return {name: (one["href"], one.get("title") or "") for name, one in found.items()}
 
 
-def _lines(text: str) -> tuple[array[int], array[int]]:
+def line_borders(text: str) -> tuple[array[int], array[int]]:
     """Where the lines of ``text`` start and end (line break left out)."""
     starts, ends = array("q", [0]), array("q")
     for match in _LINE_END.finditer(text):
@@ -144,8 +153,16 @@ def _lines(text: str) -> tuple[array[int], array[int]]:
     return starts, ends
 
 
-class _Block:
-    """The inline content of one block, and where each of its lines stands in the text."""
+class InlineText:
+    """The inline content of one block, and where each of its lines stands in the text.
+
+    Args:
+        text: The whole text.
+        content: The block's content as markdown-it gives it, block syntax left out.
+        first: The block's first line, from 0.
+        starts: Where each line of ``text`` starts (``line_borders``).
+        ends: Where each line ends.
+    """
 
     def __init__(
         self, text: str, content: str, first: int, starts: array[int], ends: array[int]
@@ -166,16 +183,18 @@ class _Block:
             self._from.append(start + offset)
             lines.append(text[start + offset : start + offset + len(bare)])
             position += len(bare) + 1
-        self._text = "\n".join(lines)
+        self.text = "\n".join(lines)
 
-    def _position(self, index: int) -> int:
+    def position(self, index: int) -> int:
+        """Where a character of the inline text stands in the whole text."""
         line = bisect_right(self._at, index) - 1
         return self._from[line] + index - self._at[line]
 
     def links(self, references: Mapping[str, tuple[str, str]]) -> list[MediaLink]:
+        """The media links in it, where they stand in the whole text."""
         return [
-            MediaLink(self._position(start), self._position(end - 1) + 1, alt, target, title)
-            for start, end, alt, target, title in _scan(self._text, references)
+            MediaLink(self.position(start), self.position(end - 1) + 1, alt, target, title)
+            for start, end, alt, target, title in _scan(self.text, references)
         ]
 
 
@@ -205,14 +224,14 @@ def _scan(text: str, references: Mapping[str, tuple[str, str]]) -> list[_Found]:
             position += 1
         elif sign == "`":
             if ticks is None:
-                ticks = _tick_runs(text)
+                ticks = tick_runs(text)
             length = position - at
             closing = ticks.get(length, array("q"))
             index = bisect_right(closing, at)
             if index < len(closing):
                 position = closing[index] + length
         elif sign == "<":
-            position = _skip_angle(text, at, unclosed)
+            position = skip_angle(text, at, unclosed)
         elif sign != "]":
             openers.append(2 * at + (sign == "!"))
         elif openers:
@@ -290,7 +309,7 @@ def _end(pattern: re.Pattern[str], text: str, position: int) -> int:
     return match.end() if match else position
 
 
-def _skip_angle(text: str, at: int, unclosed: set[str]) -> int:
+def skip_angle(text: str, at: int, unclosed: set[str]) -> int:
     """Where the HTML or autolink that starts at ``<`` ends, or one further if it is neither."""
     for empty in ("<!-->", "<!--->"):
         if text.startswith(empty, at):
@@ -309,7 +328,7 @@ def _skip_angle(text: str, at: int, unclosed: set[str]) -> int:
     return match.end() if match else at + 1
 
 
-def _tick_runs(text: str) -> dict[int, array[int]]:
+def tick_runs(text: str) -> dict[int, array[int]]:
     """Where the runs of backticks of each length start."""
     runs: dict[int, array[int]] = {}
     for match in _TICKS.finditer(text):

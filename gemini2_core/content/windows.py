@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from gemini2_core.errors import InvalidInputError
 from gemini2_core.model.tokens import count_tokens
 
-__all__ = ["split_text"]
+__all__ = ["sentence_ends", "split_text"]
 
 # Each alternative takes a whole run, so that no run is looked at twice.
 _SENTENCE_END = re.compile(
@@ -45,7 +45,7 @@ def split_text(text: str, max_tokens: int, count: Callable[[str], int] = count_t
         raise ValueError(f"max_tokens must be 1 or more, not {max_tokens}")
     if count(text) <= max_tokens:
         return [text]
-    pieces = list(_pieces(text, max_tokens, count, (_sentences, _between_lines, _between_words)))
+    pieces = list(_pieces(text, max_tokens, count, (sentence_ends, _between_lines, _between_words)))
     windows: list[str] = []
     for group in _groups([tokens for _, tokens in pieces], max_tokens):
         windows.extend(_checked([piece for piece, _ in pieces[group]], max_tokens, count))
@@ -74,7 +74,8 @@ def _pieces(
             yield from _chopped(piece, tokens, max_tokens, count)
 
 
-def _sentences(text: str) -> Iterator[int]:
+def sentence_ends(text: str) -> Iterator[int]:
+    """Where sentences and paragraphs end, the blanks behind them included."""
     for match in _SENTENCE_END.finditer(text):
         if match["breaks"] is not None:
             if match[0].count("\n") > 1:
