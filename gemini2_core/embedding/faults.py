@@ -29,7 +29,7 @@ _DURATION = re.compile(r"^(\d+(?:\.\d+)?)s$")
 #: Real keys are 39 characters; a toy key such as "any" would garble the words it is part of.
 _SHORTEST_KEY = 8
 #: aiohttp tells the address of its TLS context.
-_SSL_DETAIL = re.compile(r" ssl:[^\]]*(?=\])")
+_SSL_DETAIL = re.compile(r" ssl:(?:<[^>]*>|\w+)")
 _KEY_REASONS = {"API_KEY_INVALID", "API_KEY_EXPIRED", "ACCESS_TOKEN_EXPIRED", "CREDENTIALS_MISSING"}
 #: Names of httpx's and aiohttp's errors that mean the connection, not the request, went wrong.
 _CONNECTION_MODULES = {"httpx", "httpx2", "httpcore", "httpcore2", "aiohttp"}
