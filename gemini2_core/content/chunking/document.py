@@ -123,6 +123,8 @@ class Document:
             given; None writes absolute paths.
         offset: Where ``text`` begins in the source's whole text, in characters.
         open_headings: Level and text of the headings that ``text`` begins under.
+        parsed: True if the elements are the blocks of ``text`` as Markdown reads them, and the
+            links all that it has.
     """
 
     text: str
@@ -133,6 +135,7 @@ class Document:
     media_root: Path | None = None
     offset: int = 0
     open_headings: tuple[tuple[int, str], ...] = ()
+    parsed: bool = False
 
     def __post_init__(self) -> None:
         position = 0
