@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gemini2_core.content.chunking.document import (
     BBox,
+    Document,
     DocumentBuilder,
     ElementKind,
     KeepWith,
@@ -103,6 +104,38 @@ class Writer:
             parts = ["    " * (depth - 1), *parts]
         self._flush("\n" if kind is ElementKind.LIST_ITEM else "\n\n")
         self._held = _Held(kind, parts, place, level, heading, keep_with, table_header, depth)
+
+    def copy(self, document: Document, place: Place | None = None) -> None:
+        """Add the elements of a document as they are.
+
+        Args:
+            document: What another reader read.
+            place: Where all of them come from; None keeps what they say.
+        """
+        self.finish()
+        last = len(document.elements) - 1
+        for number, element in enumerate(document.elements):
+            parts: list[_Part] = []
+            position = element.start
+            for link in element.links:
+                parts += [document.text[position : link.start], link.media]
+                position = link.end
+            rest = document.text[position : element.end]
+            written = rest.rstrip()
+            at = place or Place(element.page, element.bbox, element.seconds)
+            self._builder.add(
+                element.kind,
+                *parts,
+                written,
+                level=element.level,
+                heading=element.heading if element.level else None,
+                page=at.page,
+                bbox=at.bbox,
+                seconds=at.seconds,
+                keep_with=element.keep_with,
+                table_header=element.table_header,
+                behind="\n\n" if number == last else rest[len(written) :],
+            )
 
     def finish(self) -> None:
         """Hand on the last element."""
