@@ -123,6 +123,18 @@ class MediaPolicy:
             self._missing(error, line)
             return None
 
+    def given(self, media: Media, *, line: int | None = None) -> Media | None:
+        """A medium that the caller holds a reference to: itself, if it is of a type that is taken.
+
+        Returns, Raises:
+            As ``link``.
+        """
+        try:
+            return self._taken(media)
+        except InvalidInputError as error:
+            self._missing(error, line)
+            return None
+
     @property
     def link_root(self) -> Path | None:
         """The ``Document.media_root`` to use: ``media_root``, or else the ``media_dir``."""
