@@ -422,6 +422,8 @@ def _elements(
             links.append(placed[index])
             index += 1
         kind, keep_with = _refined(text, one, end, links, elements)
+        if one.start < front:
+            keep_with = "next"
         elements.append(
             Element(
                 kind=kind,
