@@ -43,7 +43,9 @@ _BLOCKS = frozenset(
 )
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _CODE = frozenset({"code", "kbd", "samp", "tt"})
-_MAX_SPAN = 100
+_MAX_COLUMNS = 200
+#: Cells that a table is filled up with; with more it is no table for a reader.
+_MAX_FILLED = 20_000
 _MAX_ROWS_SPANNED = 1000
 _MAX_INDENT = 8
 _MAX_SRCSET = 10_000
@@ -121,7 +123,8 @@ class Page:
         self.marker = ""
         self.pre = 0
         self.language = ""
-        self.code: list[int] = []  # where code began in the open inline text
+        self.code = 0  # 1 + where code begins in the inline text; 0 outside
+        self._codes = 0
         self.tables: list[_Table] = []
         self._player: _Player | None = None
         self.picture: list[tuple[str, str]] = []
@@ -150,7 +153,8 @@ class Page:
         elif tag in _STARTS:
             action = _STARTS[tag](self, attributes)
         elif tag in _CODE and not self.pre:
-            self.code.append(len(self.inline))
+            self.code = self.code or len(self.inline) + 1
+            self._codes += 1
             action = "code"
         if not self._skip:
             self._frames.append(action)
@@ -233,7 +237,7 @@ class Page:
     def flush(self) -> None:
         """Make a block of the inline text so far."""
         inline, self.inline = self.inline, []
-        self.code = [0] * len(self.code)
+        self.code = min(self.code, 1)
         if self.pre:
             self._flush_code(inline)
             return
@@ -272,6 +276,16 @@ class Page:
             if isinstance(part, Media):
                 self.add(_Block(ElementKind.MEDIA, [part]))
 
+    def end_code(self) -> None:
+        """Code in a line ends; code within it was only more of it."""
+        self._codes -= 1
+        if self._codes:
+            return
+        begin, self.code = self.code - 1, 0
+        inside = [part for part in self.inline[begin:] if isinstance(part, str)]
+        if "".join(inside).strip() and len(inside) == len(self.inline) - begin:
+            self.inline[begin:] = [_Code("".join(inside))]
+
     # ------------------------------------------------------------ media
 
     def media(self, target: str, alt: str, mime_type: str) -> None:
@@ -294,19 +308,18 @@ def _written(inline: Sequence[_Inline]) -> list[str | Media]:
     """Inline text as Markdown: blanks collapsed as a browser does, media in their places."""
     beside = any(isinstance(part, Media) for part in inline)
     parts: list[str | Media] = []
-    text = ""
+    pieces: list[str] = []
     raw: list[str] = []
 
     def take_raw() -> None:
-        nonlocal text, raw
         plain = _BLANKS.sub(" ", "".join(raw))
-        raw = []
+        raw.clear()
         written = plain_inline(plain, beside_media=beside)
-        if plain[:1] == " " and text[-1:] not in (" ", "\n"):
-            written = f" {written}"
-        if plain[-1:] == " " and written[-1:] not in ("", " "):
-            written = f"{written} "
-        text += written
+        begun = pieces[-1][-1:] if pieces else ""
+        if plain[:1] == " " and begun not in (" ", "\n"):
+            pieces.append(" ")
+        if written:
+            pieces.append(f"{written} " if plain[-1] == " " else written)
 
     for part in inline:
         if isinstance(part, str):
@@ -314,14 +327,16 @@ def _written(inline: Sequence[_Inline]) -> list[str | Media]:
             continue
         take_raw()
         if part is None:
-            text = f"{text.rstrip(' ')}\n" if text else text
+            if pieces:
+                pieces[-1] = pieces[-1].rstrip(" ")
+                pieces.append("\n")
         elif isinstance(part, _Code):
-            text += code_span(part.text)
+            pieces.append(code_span(part.text))
         else:
-            parts += [text, part]
-            text = ""
+            parts += ["".join(pieces), part]
+            pieces.clear()
     take_raw()
-    parts.append(text)
+    parts.append("".join(pieces))
     return _stripped([part for part in parts if part != ""])
 
 
@@ -449,7 +464,9 @@ def _cell(page: Page, attributes: Mapping[str, str], *, head: bool) -> str:
         table.spanned[len(row)] -= 1
         row.append([])
     table.all_th = table.all_th and head
-    columns = _number(attributes.get("colspan", ""), 1, _MAX_SPAN)
+    if len(row) > _MAX_COLUMNS:
+        attributes = {}
+    columns = _number(attributes.get("colspan", ""), 1, _MAX_COLUMNS)
     rows = _number(attributes.get("rowspan", ""), 1, _MAX_ROWS_SPANNED)
     if rows > 1:
         table.spanned.update(dict.fromkeys(range(len(row), len(row) + columns), rows - 1))
@@ -554,15 +571,6 @@ def _end_title(page: Page) -> None:
     page.in_title = False
 
 
-def _end_code(page: Page) -> None:
-    begin = page.code.pop()
-    inside = page.inline[begin:]
-    if inside and all(isinstance(part, str) for part in inside):
-        text = "".join(part for part in inside if isinstance(part, str))
-        if text.strip():
-            page.inline[begin:] = [_Code(text)]
-
-
 def _end_pre(page: Page) -> None:
     page.flush()
     page.pre -= 1
@@ -634,7 +642,13 @@ def _end_table(page: Page) -> None:
     if not rows:
         return
     columns = max(map(len, rows))
-    if columns == 1 or table.presentation or not all(block.plain for block in blocks):
+    filled = columns * len(rows) - sum(map(bool, (cell for row in rows for cell in row)))
+    if (
+        columns == 1
+        or table.presentation
+        or filled > max(_MAX_FILLED, 10 * len(blocks))
+        or not all(block.plain for block in blocks)
+    ):
         page.add(*blocks)
         return
     header = rows[0] if table.head_rows else []
@@ -697,7 +711,7 @@ _ENDS = {
     "block": _end_block,
     "caption": _end_caption,
     "cell": _end_cell,
-    "code": _end_code,
+    "code": Page.end_code,
     "figure": _end_figure,
     "heading": _end_heading,
     "item": _end_item,
