@@ -11,7 +11,7 @@ __all__ = ["count_tokens", "media_tokens", "token_bound"]
 
 # The tokenizer isn't public. The estimate gives every count of the recordings exactly.
 _PIECES = re.compile(r"[A-Za-z]+|[0-9]|\n+|[^\S\n]{2,}|[^\sA-Za-z0-9]")
-_COMMON_WORD_LETTERS = 10
+_LONG_WORDS = re.compile(r"[A-Za-z]{11,}")  # a common word has up to 10 letters
 _LETTERS_PER_TOKEN = 4
 _IMAGE_TOKENS = 258
 _PAGE_TOKENS = 258
@@ -27,13 +27,9 @@ def count_tokens(text: str) -> int:
     character of another script one. Exact on every recording; not established elsewhere, so
     nothing that would be lost by an error hangs on it (see ``token_bound``).
     """
-    total = 0
-    for match in _PIECES.finditer(text):
-        length = match.end() - match.start()
-        if length > _COMMON_WORD_LETTERS and match[0].isalpha():
-            total += -(-length // _LETTERS_PER_TOKEN)
-        else:
-            total += 1
+    total = len(_PIECES.findall(text))  # twice over in C is four times as fast as once in Python
+    for word in _LONG_WORDS.findall(text):
+        total += -(-len(word) // _LETTERS_PER_TOKEN) - 1
     return total
 
 
