@@ -132,6 +132,7 @@ class _Pack:
     trail: tuple[str, ...]  # the headings that all of it is under
     repeated: str  # a table's header, or the overlap
     reserved: int  # tokens of prompt and repeated text
+    fresh: bool  # nothing but headings is in it
 
 
 class _Chunking:
@@ -174,14 +175,23 @@ class _Chunking:
                 group = pending.pop()
                 load = self._capacity.load(group)
                 heading = group[0].element.kind is ElementKind.HEADING
-                if pack is not None and (
-                    pack.units[-1].alone
-                    or (heading and pack.load.text + pack.load.media >= self._settings.min_tokens)
+                if (
+                    pack is not None
+                    and pack.units
+                    and (
+                        pack.units[-1].alone
+                        or (
+                            heading
+                            and pack.load.text + pack.load.media >= self._settings.min_tokens
+                        )
+                    )
                 ):
                     yield self._closed(pack)
                     pack = None
-                if pack is None:
+                if pack is None or not pack.units:
                     pack = self._opened(group)
+                elif pack.fresh:
+                    self._name(pack, group)
                 together = pack.load.plus(load)
                 if self._capacity.fits(together, pack.reserved):
                     self._put(pack, group, together)
@@ -210,33 +220,40 @@ class _Chunking:
     def _opened(self, group: Sequence[Unit]) -> _Pack:
         """A new pack, to begin with a group of units."""
         first = group[0]
-        before = [one for one in self._open if not 0 < first.element.level <= one[0]]
-        headings = self._open
-        for unit in group:  # headings that follow each other without a text between
-            if _is_heading(unit):
-                headings = _under(headings, unit)
-            elif not _is_preface(unit):
-                break
-        trail = self._trail(headings)
+        level = first.element.level
+        before = self._trail([one for one in self._open if not level or one[0] < level])
         repeated = self._header(first)
         if not repeated and not _is_heading(first):
             repeated = self._overlap
         if repeated and count_tokens(repeated) > self._settings.max_tokens // _REPEATED_SHARE:
             repeated = ""
-        prompt = document_prompt(self._title(trail))
-        line = document_prompt(None) + self._heading_line(self._trail(before))
-        reserved = max(count_tokens(prompt), count_tokens(line)) + count_tokens(repeated) + 2
-        return _Pack([], Load(), self._trail(before), trail, repeated, reserved)
+        pack = _Pack([], Load(), before, (), repeated, 0, fresh=True)
+        self._name(pack, group)
+        return pack
+
+    def _name(self, pack: _Pack, group: Sequence[Unit]) -> None:
+        """Set the trail of a pack that holds no text yet, if a group comes into it."""
+        headings: Sequence[tuple[int, str]] = self._open
+        for unit in group:  # headings that follow each other without a text between
+            if _is_heading(unit):
+                headings = _under(headings, unit)
+            elif not _is_preface(unit):
+                break
+        pack.trail = self._trail(headings)
+        prompt = document_prompt(self._title(pack.trail))
+        line = document_prompt(None) + self._heading_line(pack.before)
+        pack.reserved = (
+            max(count_tokens(prompt), count_tokens(line)) + count_tokens(pack.repeated) + 2
+        )
 
     def _put(self, pack: _Pack, group: Sequence[Unit], load: Load) -> None:
-        first = not pack.units
         for unit in group:
             if _is_heading(unit):
                 self._open = _under(self._open, unit)
-                if not first:  # sections put together: what all of them are under
+                if not pack.fresh:  # sections put together: what all of them are under
                     pack.trail = _common(pack.trail, self._trail(self._open))
             elif not _is_preface(unit):
-                first = False
+                pack.fresh = False
             pack.units.append(unit)
         pack.load = load
 
