@@ -98,7 +98,7 @@ def read_docling(
 
     Args:
         value: The JSON object, its text, or a file of it.
-        source: Name of the source; None takes the document's origin, the file or its name.
+        source: Name of the source; None takes the file, the document's origin or its name.
         title: Title; None takes the document's own.
         metadata: What goes with every chunk.
         layers: docling's content layers to read: ``"body"``, ``"furniture"`` (page headers and
@@ -174,7 +174,8 @@ class _Reader:
             if step.ref in self._done:
                 continue
             item = self._item(step.ref)
-            if self._owners.get(step.ref, step.ref) not in self._done | {step.ref}:
+            owner = self._owners.get(step.ref, step.ref)
+            if owner != step.ref and owner not in self._done:
                 self._passed[step.ref] = None  # a caption that its picture will bring
                 continue
             self._done.add(step.ref)

@@ -281,7 +281,7 @@ def _joined(folders: list[str], path: str) -> str:
         return path
     parts = list(folders)
     for part in path.split("/"):
-        if part == ".." and parts:
+        if part == ".." and parts and parts[-1] != "..":
             parts.pop()
         elif part not in ("", "."):
             parts.append(part)
