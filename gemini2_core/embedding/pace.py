@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import deque
 from typing import Protocol
@@ -36,8 +37,7 @@ class _Budget:
 
     def wait(self, units: int, now: float) -> float:
         """Seconds until ``units`` more fit; more than the limit fit into an empty window."""
-        while self._spent and self._spent[0][0] <= now - _WINDOW:
-            self._sum -= self._spent.popleft()[1]
+        self._forget(now)
         if self.limit is None:
             return 0.0
         excess = self._sum + min(units, self.limit) - self.limit
@@ -50,13 +50,18 @@ class _Budget:
         return 0.0
 
     def spend(self, units: int, now: float) -> None:
+        self._forget(now)
         self._spent.append((now, units))
         self._sum += units
 
     def spent(self, now: float) -> int:
         """Units of the last 60 seconds."""
-        self.wait(0, now)
+        self._forget(now)
         return self._sum
+
+    def _forget(self, now: float) -> None:
+        while self._spent and self._spent[0][0] <= now - _WINDOW:
+            self._sum -= self._spent.popleft()[1]
 
 
 class Pace:
@@ -94,6 +99,12 @@ class Pace:
         self._paused_until = 0.0
         self._pauses_in_a_row = 0
         self._last_pause_began = -1.0
+        self._last_success = -math.inf
+
+    @property
+    def last_success(self) -> float:
+        """When the last request was answered (loop time), whoever's it was; -inf if none was."""
+        return self._last_success
 
     @property
     def concurrency(self) -> int:
@@ -139,6 +150,7 @@ class Pace:
     def succeeded(self, items: int, now: float) -> None:
         """A request was answered: a little more concurrency."""
         self._served.spend(items, now)
+        self._last_success = now
         self._pauses_in_a_row = 0
         self._slots = min(self._max, self._slots + 1 / max(1.0, self._slots))
 

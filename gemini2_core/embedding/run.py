@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import itertools
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,8 @@ _BAD_ANSWERS = 5
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 30.0
 #: What was in flight when a run has to stop gets this long to come in: it's paid for.
 _GRACE = 0.5
+#: A quota's minute: if a batch is refused for longer, it may be more than the quota by itself.
+_MINUTE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +148,13 @@ class Run:
         )
         self.keys: list[str | None] = []
         self.uploads = Uploads(service.transport)
-        self.queue: list[tuple[float, int, _Job]] = []
+        self.ready: deque[_Job] = deque()
+        self.later: list[tuple[float, int, _Job]] = []
         self.order = itertools.count()
         self.running = 0
         self.changed = asyncio.Event()
-        self.last_progress = asyncio.get_running_loop().time()
+        self.refused_since: float | None = None
+        self.most = batch_size
         self.stopped = False
         self.tokens: dict[Modality, int] = {}
         self.estimated = self.sent = self.requests = self.retries = self.cached = 0
@@ -169,7 +174,7 @@ class Run:
             self._push(_Job(places))
         self._report()
         try:
-            workers = min(len(self.queue), limits.max_concurrency)
+            workers = min(len(self.ready), limits.max_concurrency)
             if workers == 1:
                 await self._work()
             elif workers:
@@ -209,25 +214,33 @@ class Run:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _work(self) -> None:
-        """Take the job that is due first, until there are none."""
-        loop = asyncio.get_running_loop()
+        """Take one job after the other, until there are none."""
         while not self.stopped:
-            if not self.queue:
-                if not self.running:
+            job, wait = self._next()
+            if job is None:
+                if wait is None and not self.running:
                     break
-                await self._wait_for_change(None)
-                continue
-            wait = self.queue[0][0] - loop.time()
-            if wait > 0:
                 await self._wait_for_change(wait)
                 continue
-            _, _, job = heapq.heappop(self.queue)
             self.running += 1
             try:
                 await self._try(job)
             finally:
                 self.running -= 1
                 self.changed.set()
+
+    def _next(self) -> tuple[_Job | None, float | None]:
+        """The job whose turn it is; or None, and in how many seconds one is due.
+
+        One that failed goes before those that weren't tried: the time that it may keep failing
+        runs already, and a night may pass before the last of the others has left.
+        """
+        now = asyncio.get_running_loop().time()
+        if self.later and self.later[0][0] <= now:
+            return heapq.heappop(self.later)[2], None
+        if self.ready:
+            return self.ready.popleft(), None
+        return None, self.later[0][0] - now if self.later else None
 
     async def _wait_for_change(self, seconds: float | None) -> None:
         self.changed.clear()
@@ -238,13 +251,23 @@ class Run:
             pass
 
     def _push(self, job: _Job, wait: float = 0.0) -> None:
-        due = asyncio.get_running_loop().time() + wait if wait else 0.0
-        heapq.heappush(self.queue, (due, next(self.order), job))
+        if wait:
+            due = asyncio.get_running_loop().time() + wait
+            heapq.heappush(self.later, (due, next(self.order), job))
+        else:
+            self.ready.append(job)
+        self.changed.set()
+
+    def _halve(self, job: _Job) -> None:
+        """Put the job back as two, before all others."""
+        middle = len(job.places) // 2
+        for places in (job.places[middle:], job.places[:middle]):
+            self.ready.appendleft(_Job(places, job.failures))
         self.changed.set()
 
     async def _try(self, job: _Job) -> None:
         service = self.service
-        left_at = asyncio.get_running_loop().time()
+        asked_at = left_at = asyncio.get_running_loop().time()
         entered = False
         try:
             bodies = await self._bodies(job)
@@ -254,6 +277,12 @@ class Run:
             left_at = await service.pace.enter(len(items), self._tokens_of(items))
             entered = True
             if self.stopped:
+                return
+            if job.failing_since is not None:
+                # What it waited for its turn, it didn't fail.
+                job.failing_since += left_at - asked_at
+            if len(items) > self.most:
+                self._halve(job)
                 return
             self.requests += 1
             self.retries += bool(job.failures)
@@ -319,7 +348,6 @@ class Run:
     async def _keep(self, job: _Job, items: Sequence[Item], answer: Answer) -> None:
         """Write the rows that came; what came without a vector goes back into the queue."""
         self.service.batches_proven |= len(items) > 1
-        self.last_progress = asyncio.get_running_loop().time()
         self._count(items, answer)
         missing: list[int] = []
         kept: list[int] = []
@@ -385,11 +413,17 @@ class Run:
         elif fault.remedy is Remedy.WAIT:
             service.pace.exceeded(left_at, fault.wait, fault.items_per_minute, now)
             job.failures += 1
+            if self.refused_since is None or self.refused_since < service.pace.last_success:
+                self.refused_since = left_at
+            refused = now - self.refused_since
             # A wait that the budget doesn't allow needn't be begun.
-            if now + (fault.wait or 0.0) - self.last_progress > service.limits.retry_seconds:
+            if refused + (fault.wait or 0.0) > service.limits.retry_seconds:
                 self._stop(fault.error)
             else:
-                self._push(job)
+                if refused >= _MINUTE:
+                    self.most = max(1, min(self.most, len(job.places) // 2))
+                self.ready.appendleft(job)
+                self.changed.set()
         else:
             self._retry(job, fault)
 
@@ -418,11 +452,14 @@ class Run:
 
     def _give_up(self, error: Gemini2Error, place: int) -> None:
         """This item can't be embedded; the others go on. The first one is reported."""
+        if self.stopped:
+            return  # that is why the most rows are missing
         if self.outcome.place is None or place < self.outcome.place:
             self.outcome.error, self.outcome.place = error, place
 
     def _stop(self, error: Gemini2Error) -> None:
-        self.outcome.error, self.outcome.place = error, None
+        if not self.stopped:
+            self.outcome.error, self.outcome.place = error, None
         self.stopped = True
         self.changed.set()
 
