@@ -14,6 +14,9 @@ __all__ = [
     "ConfigurationError",
     "DailyQuotaError",
     "Gemini2Error",
+    "IndexLockedError",
+    "IndexMismatchError",
+    "IndexUnavailableError",
     "InvalidInputError",
     "LimitError",
     "MediaAccessError",
@@ -126,3 +129,22 @@ class ServiceTimeoutError(ServiceError, TimeoutError):
 
 class BadResponseError(ServiceError):
     """The answer has not one full vector for each input."""
+
+
+class IndexMismatchError(ConfigurationError):
+    """A collection holds other vectors than it was opened for; the message says which is which."""
+
+
+class IndexUnavailableError(ServiceError):
+    """The vector database didn't answer, refused or failed.
+
+    Attributes:
+        stored: Ids of the call's points that were acknowledged before the error. Adding all of
+            them again is harmless: the same id is the same point.
+    """
+
+    stored: tuple[int | str, ...] = ()
+
+
+class IndexLockedError(Gemini2Error, RuntimeError):
+    """Another process, or another object of this one, has the collection's folder open."""

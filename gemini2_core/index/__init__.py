@@ -1,0 +1,20 @@
+"""Finding it again: the Matryoshka collection."""
+
+from gemini2_core.index.collection import MatryoshkaCollection, VectorsFor, VectorsLike
+from gemini2_core.index.filters import FilterLike
+from gemini2_core.index.ids import Payload, PointId
+from gemini2_core.index.passes import Shortlist
+from gemini2_core.index.results import Hit, Record, Results
+
+__all__ = [
+    "FilterLike",
+    "Hit",
+    "MatryoshkaCollection",
+    "Payload",
+    "PointId",
+    "Record",
+    "Results",
+    "Shortlist",
+    "VectorsFor",
+    "VectorsLike",
+]

@@ -1,0 +1,100 @@
+"""The passes of one search, nested: each tier looks only at what the smaller one handed on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from gemini2_core.errors import ConfigurationError
+from gemini2_core.index.filters import JsonFilter
+from gemini2_core.index.operations import Numbers, Pass, Sparse
+from gemini2_core.model import truncate
+
+__all__ = ["DEFAULT_SHORTLIST", "Shortlist", "dense_passes", "exact_pass", "fused", "shortlists"]
+
+Shortlist = int | Sequence[int]
+
+DEFAULT_SHORTLIST = 50
+_WIDENING = 4
+# Below this the graph search misses near neighbours that a longer list would have found.
+_MIN_EF = 128
+
+
+def shortlists(shortlist: Shortlist, tiers: int, k: int) -> tuple[int, ...]:
+    """How many points each pass but the last hands on.
+
+    One number is the list that the last tier re-scores; with more than two tiers, each pass
+    before that hands on four times as many. A list of numbers says it for each pass. None is
+    below ``k``.
+
+    Raises:
+        ConfigurationError: Not positive, or not one number a pass.
+    """
+    passes = tiers - 1
+    if isinstance(shortlist, int):
+        found = tuple(shortlist * _WIDENING ** (passes - 1 - n) for n in range(passes))
+    else:
+        found = tuple(shortlist)
+        if len(found) != passes:
+            raise ConfigurationError(
+                f"shortlist={list(found)} has {len(found)} numbers; "
+                f"{tiers} tiers make {passes} before the last"
+            )
+    if isinstance(shortlist, bool) or any(n < 1 for n in found) or k < 1:
+        raise ConfigurationError(f"k={k} and shortlist={shortlist} must be 1 or more")
+    return tuple(max(n, k) for n in found)
+
+
+def dense_passes(
+    vector: Numbers,
+    tiers: Mapping[int, str],
+    *,
+    k: int,
+    shortlist: Shortlist,
+    filter: JsonFilter | None,  # noqa: A002  # Qdrant's word
+    ef: int | None = None,
+) -> Pass:
+    """All passes over the tiers (the smallest first), as one nested query for ``k`` points."""
+    sizes = list(tiers)
+    limits = [*shortlists(shortlist, len(sizes), k), k]
+    found: Pass | None = None
+    for size, limit in zip(sizes, limits, strict=True):
+        first = found is None
+        found = Pass(
+            query=_cut(vector, size),
+            using=tiers[size],
+            limit=limit,
+            before=() if found is None else (found,),
+            filter=filter if first else None,
+            ef=(ef or max(_MIN_EF, 2 * limit)) if first else None,
+            rescore=False if first and len(sizes) > 1 else None,
+        )
+    assert found is not None
+    return found
+
+
+def exact_pass(
+    vector: Numbers,
+    size: int,
+    name: str,
+    *,
+    k: int,
+    filter: JsonFilter | None,  # noqa: A002  # Qdrant's word
+) -> Pass:
+    """One pass over every point at one tier, without graph or int8."""
+    return Pass(query=_cut(vector, size), using=name, limit=k, filter=filter, exact=True)
+
+
+def fused(dense: Pass, terms: Sparse, name: str, *, k: int, limit: int) -> Pass:
+    """The dense passes and BM25 side by side, fused by rank."""
+    leaf = dense
+    while leaf.before:
+        leaf = leaf.before[0]
+    words = Pass(query=terms, using=name, limit=limit, filter=leaf.filter)
+    return Pass(query=None, using=None, limit=k, before=(dense, words))
+
+
+def _cut(vector: Numbers, size: int) -> Numbers:
+    row: Numbers = np.ascontiguousarray(truncate(vector[None, :], size)[0])
+    return row
