@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, TypeAlias
@@ -37,6 +39,7 @@ KeepWith: TypeAlias = Literal["none", "next", "previous"]
 
 _FILES_HOST = "https://generativelanguage.googleapis.com/v1beta/"
 _HEADING_SIGNS = re.compile(r"^[ \t]*#{1,6}[ \t]+|[ \t]+#+[ \t]*$")
+_PLAIN_PATH = re.compile(r"(?:(?!\.\./)[A-Za-z0-9_.-]+/)*[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 _MARKS = re.compile(r"(`+|\*\*?|__|~~)(.+?)\1")
 
 
@@ -296,6 +299,10 @@ def plain_heading(markdown: str) -> str:
 
 def _path_target(path: Path, media_root: Path | None) -> str:
     if media_root is not None:
+        name, root = str(path), _real_root(media_root)
+        # Readers name files by their real paths, which needn't be looked up again and again.
+        if name.startswith(root) and _PLAIN_PATH.fullmatch(name, len(root)):
+            return name[len(root) :]
         try:
             return link_to(path, media_root)
         except MediaAccessError:
@@ -303,3 +310,8 @@ def _path_target(path: Path, media_root: Path | None) -> str:
     absolute = path.absolute()
     # From "/" the link is the absolute path without its first slash.
     return f"/{link_to(absolute, Path(absolute.anchor))}"
+
+
+@lru_cache(maxsize=64)
+def _real_root(media_root: Path) -> str:
+    return os.path.join(os.path.realpath(media_root), "")  # noqa: PTH118 - ends with a slash

@@ -141,7 +141,7 @@ def read_markdown(
                 headings = [h for h in headings if h[0] < element.level]
                 headings.append((element.level, element.heading))
         offset += len(final)
-        line += len(line_borders(piece)[0]) - 1
+        line += piece.count("\n")
 
 
 def _check_text(text: str, source: str) -> None:

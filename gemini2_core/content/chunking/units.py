@@ -83,6 +83,31 @@ def sentences(text: str, start: int, end: int) -> list[int]:
     return [*ends, end]
 
 
+def _with_lead(text: str, unit: Unit) -> Iterator[Unit]:
+    """A paragraph as what comes before its last sentence, and that."""
+    start = _last_sentence(text, unit.start, unit.end)
+    if start == unit.start:
+        yield unit
+        return
+    inside = bisect_left(unit.links, start, key=lambda link: link.start)
+    links = unit.links[inside:]
+    tokens = text_tokens(text, start, unit.end, links)
+    before = max(0, unit.tokens - tokens)
+    yield Unit(unit.element, unit.start, start, before, unit.links[:inside], unit.bonded)
+    yield Unit(unit.element, start, unit.end, tokens, links)
+
+
+def _last_sentence(text: str, start: int, end: int) -> int:
+    """Where the last sentence of ``text[start:end]`` begins."""
+    piece = text[start:end]
+    last = len(piece.rstrip())
+    taken = _Taken(piece)
+    for position in reversed(list(sentence_ends(piece))):
+        if position < last and not taken.has(position) and not _no_end(piece, position):
+            return start + position
+    return start
+
+
 def clusters(document: Document) -> Iterator[list[Unit]]:
     """The document as groups of units that belong together.
 
@@ -131,13 +156,11 @@ def _bonded(document: Document) -> Iterator[Unit]:
         following = elements[index + 1] if index + 1 < len(elements) else None
         leads = following is not None and _led_to(element, following)
         tokens = text_tokens(text, element.start, element.end, element.links)
-        unit = Unit(element, element.start, element.end, tokens, element.links)
-        unit = replace(unit, bonded=bond or element.keep_with == "previous")
+        bonded = bond or element.keep_with == "previous"
+        unit = Unit(element, element.start, element.end, tokens, element.links, bonded)
         bond = element.kind is ElementKind.HEADING or element.keep_with == "next"
         if leads and element.kind is ElementKind.PARAGRAPH:
-            *body, last = _split(text, unit, sentences(text, element.start, element.end)[-2:])
-            yield from body
-            yield replace(last, bonded=last.bonded and not body)
+            yield from _with_lead(text, unit)
             bond = True
             continue
         if leads and tokens <= _LEADING_ITEM_TOKENS:
