@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
@@ -41,13 +42,12 @@ class SqliteCache:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
-        self._lock = threading.Lock()
+        self._parents: list[sqlite3.Connection] = []
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(self.path, timeout=30, check_same_thread=False)
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=NORMAL")
+            self._connect()
             with self._database:
+                self._database.execute("PRAGMA journal_mode=WAL")
                 self._database.execute(
                     "CREATE TABLE IF NOT EXISTS vectors (key TEXT PRIMARY KEY, row BLOB NOT NULL) "
                     "WITHOUT ROWID"
@@ -55,15 +55,28 @@ class SqliteCache:
         except (OSError, sqlite3.Error) as error:
             raise ConfigurationError(f"cache={str(path)!r} can't be opened: {error}") from error
 
+    def _connect(self) -> None:
+        self._lock, self._process = threading.Lock(), os.getpid()
+        self._database = sqlite3.connect(self.path, timeout=30, check_same_thread=False)
+        self._database.execute("PRAGMA synchronous=NORMAL")
+
+    def _open(self) -> sqlite3.Connection:
+        """The connection, a new one in a forked child: SQLite's mustn't be carried over a fork."""
+        if self._process != os.getpid():
+            self._parents.append(self._database)  # closing it here would undo the parent's locks
+            self._connect()
+        return self._database
+
     def mget(self, keys: Sequence[str]) -> list[bytes | None]:
         """One value a key, in order; None for a key that isn't there."""
         found: dict[str, bytes] = {}
+        database = self._open()
         with self._lock:
             for start in range(0, len(keys), _KEYS_A_QUERY):
                 some = keys[start : start + _KEYS_A_QUERY]
                 marks = ",".join("?" * len(some))
                 found.update(
-                    self._database.execute(
+                    database.execute(
                         f"SELECT key, row FROM vectors WHERE key IN ({marks})",  # noqa: S608
                         tuple(some),
                     )
@@ -72,19 +85,20 @@ class SqliteCache:
 
     def mset(self, key_value_pairs: Iterable[tuple[str, bytes]]) -> None:
         """Store values, replacing older ones; on the disk when it returns."""
-        with self._lock, self._database:
-            self._database.executemany(
-                "INSERT OR REPLACE INTO vectors VALUES (?, ?)", key_value_pairs
-            )
+        database = self._open()
+        with self._lock, database:
+            database.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", key_value_pairs)
 
     def close(self) -> None:
         """Close the file."""
+        database = self._open()
         with self._lock:
-            self._database.close()
+            database.close()
 
     def __len__(self) -> int:
+        database = self._open()
         with self._lock:
-            (count,) = self._database.execute("SELECT count(*) FROM vectors").fetchone()
+            (count,) = database.execute("SELECT count(*) FROM vectors").fetchone()
         return int(count)
 
     def __repr__(self) -> str:
@@ -115,7 +129,12 @@ def unpack_row(data: bytes | None, dimensions: int) -> Row | None:
     """The first ``dimensions`` numbers of a stored row, raw; None if it hasn't as many.
 
     A row serves every size up to its own.
+
+    Raises:
+        TypeError: A store gave a str or the like: it would never serve a row.
     """
+    if data is not None and not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"bytes were stored, {type(data).__name__} came back")
     if data is None or len(data) % 4 or len(data) < 4 * dimensions:
         return None
     return np.frombuffer(data, "<f4", count=dimensions).astype(np.float32)

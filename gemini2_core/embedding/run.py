@@ -162,7 +162,11 @@ class Run:
     async def go(self) -> Outcome:
         """Get every item a row, or find out why not; never raises for a failed request."""
         if self.service.cache is not None:
-            await asyncio.to_thread(self._read_cache, self.service.cache)
+            try:
+                await asyncio.to_thread(self._read_cache, self.service.cache)
+            except Exception as error:  # noqa: BLE001 - a store of the caller's may raise anything
+                self._stop(_cache_error("read", error))
+                return self.outcome
         todo = np.flatnonzero(~self.outcome.done).tolist()
         limits = self.service.limits
         batch_size = self.batch_size if self.service.batches else 1
@@ -362,7 +366,11 @@ class Run:
                 self.outcome.done[place] = True
                 kept.append(place)
         if self.service.cache is not None and kept:
-            await asyncio.to_thread(self._write_cache, self.service.cache, kept)
+            try:
+                await asyncio.to_thread(self._write_cache, self.service.cache, kept)
+            except Exception as broken:  # noqa: BLE001 - as above
+                # To go on would be to pay for vectors that the next call pays for again.
+                self._stop(_cache_error("written", broken))
         self._report()
         if missing:
             lengths = {0 if row is None else len(row) for row in answer.rows} - {self.size}
@@ -468,7 +476,7 @@ class Run:
             self.progress(int(self.outcome.done.sum()), len(self.items))
 
     def _read_cache(self, cache: VectorCache) -> None:
-        self.keys = [item.cache_key(self.service.spec.space) for item in self.items]
+        self.keys = [self._key(item) for item in self.items]
         known = [(place, key) for place, key in enumerate(self.keys) if key is not None]
         rows = cache.mget([key for _, key in known])
         for (place, _), data in zip(known, rows, strict=True):
@@ -483,6 +491,22 @@ class Run:
             [
                 (key, pack_row(self.outcome.rows[place]))
                 for place in places
-                if (key := self.keys[place]) is not None
+                if (key := self.keys[place]) is not None and self._still(place, key)
             ]
         )
+
+    def _still(self, place: int, key: str) -> bool:
+        """Whether an item is what it was when its key was made: a file may change in a night."""
+        return not self.items[place].media or self._key(self.items[place]) == key
+
+    def _key(self, item: Item) -> str | None:
+        try:
+            return item.cache_key(self.service.spec.space)
+        except InvalidInputError:
+            return None  # a medium that can't be read: told when it is to be sent
+
+
+def _cache_error(what: str, error: Exception) -> Gemini2Error:
+    told = Gemini2Error(f"the cache can't be {what} ({type(error).__name__}: {error})")
+    told.__cause__ = error
+    return told

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gemini2_core import Media
 from gemini2_core.embedding.cache import SqliteCache, open_cache, pack_row, unpack_row
-from gemini2_core.errors import ConfigurationError
+from gemini2_core.emulator import Emulator
+from gemini2_core.errors import ConfigurationError, Gemini2Error, InvalidInputError
+from tests.embedding.conftest import Make, draw
 
 
 def test_what_is_stored_is_found_again_by_another_opening(tmp_path: Path) -> None:
@@ -78,3 +84,95 @@ def test_the_file_is_an_ordinary_sqlite_database(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "c.sqlite") as database:
         assert database.execute("SELECT * FROM vectors").fetchall() == [("k", b"1234")]
     database.close()
+
+
+class Store:
+    """A store of the caller's, which may go wrong."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, bytes] = {}
+        self.broken: set[str] = set()
+        self.stored = 0
+
+    def mget(self, keys: Sequence[str]) -> list[bytes | None]:
+        if "mget" in self.broken:
+            raise sqlite3.OperationalError("database is locked")
+        return [self.rows.get(key) for key in keys]
+
+    def mset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
+        self.stored += 1
+        if "mset" in self.broken and self.stored > 1:
+            raise sqlite3.OperationalError("disk is full")
+        self.rows.update(key_value_pairs)
+
+
+def test_a_cache_that_cannot_be_written_loses_no_vector(make: Make) -> None:
+    store = Store()
+    store.broken.add("mset")
+    embedder = make(cache=store, max_concurrency=1, batch_size=16)
+    with pytest.raises(Gemini2Error, match=r"cache.*disk is full") as caught:
+        embedder.embed_documents([f"text {n}" for n in range(64)])
+    assert caught.value.partial is not None
+    assert caught.value.partial.indices.tolist() == list(range(32))
+    assert embedder.usage.items == 32
+
+
+def test_a_cache_that_cannot_be_read_is_told(make: Make, emulator: Emulator) -> None:
+    store = Store()
+    store.broken.add("mget")
+    with pytest.raises(Gemini2Error, match=r"cache.*database is locked"):
+        make(cache=store).embed_documents(["text"])
+    assert not emulator.requests
+
+
+@pytest.mark.parametrize("answer", [["text"], [], None, [b"1", b"2"]])
+def test_a_store_that_breaks_its_promise_is_told(
+    make: Make, monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    store = Store()
+    monkeypatch.setattr(store, "mget", lambda keys: answer)
+    with pytest.raises(Gemini2Error, match="cache"):
+        make(cache=store).embed_documents(["text"])
+
+
+def test_a_medium_that_cannot_be_read_fails_alone_with_a_cache_too(
+    make: Make, picture: Path, other_picture: Path
+) -> None:
+    changed = Media.from_path(picture, digest="sha256:" + "0" * 64)
+    with pytest.raises(InvalidInputError, match=r"input 1: .*has changed") as caught:
+        make(cache=Store()).embed_contents(["text", changed, other_picture])
+    assert caught.value.partial is not None
+    assert caught.value.partial.indices.tolist() == [0, 2]
+
+
+def test_a_file_that_changes_during_the_call_is_not_kept_under_its_old_key(
+    make: Make, emulator: Emulator, picture: Path, tmp_path: Path
+) -> None:
+    store = Store()
+    before = picture.read_bytes()
+
+    def change(done: int, total: int) -> None:
+        draw(picture, "green")  # after the cache was asked, before the file is read
+
+    changing = make(cache=store, on_progress=change)
+    wrong = changing.embed_contents([picture]).vectors
+    (tmp_path / "again.png").write_bytes(before)
+    right = make(cache=store).embed_contents([tmp_path / "again.png"]).vectors
+    fresh = make().embed_contents([tmp_path / "again.png"]).vectors
+    assert np.allclose(right, fresh, atol=1e-6)
+    assert not np.allclose(right, wrong, atol=1e-6)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_opens_the_file_for_itself(tmp_path: Path) -> None:
+    cache = SqliteCache(tmp_path / "c.sqlite")
+    cache.mset([("parent", b"1234")])
+    connection = cache._open()
+    child = os.fork()
+    if not child:
+        right = cache._open() is not connection and cache.mget(["parent"]) == [b"1234"]
+        os._exit(0 if right else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert cache._open() is connection
+    cache.close()
