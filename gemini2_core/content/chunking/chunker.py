@@ -420,11 +420,9 @@ def _under(opened: Sequence[tuple[int, str]], unit: Unit) -> list[tuple[int, str
 
 def _risky(text: str, unit: Unit) -> bool:
     """A table's rows are read one by one, but a backtick may reach from one into the next."""
-    return (
-        unit.element.kind is ElementKind.TABLE
-        and bool(unit.links)
-        and "`" in text[unit.start : unit.end]
-    )
+    if not unit.links:
+        return False
+    return "`" in (piece := text[unit.start : unit.end]) and "|" in piece
 
 
 def _parts(repeated: str, pieces: Sequence[Piece]) -> tuple[str | Media, ...]:
