@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from gemini2_core.content.chunking.document import JSON, Document, DocumentBuilder, ElementKind
+from gemini2_core.content.chunking.document import (
+    JSON,
+    Document,
+    DocumentBuilder,
+    Element,
+    ElementKind,
+    Placed,
+)
 from gemini2_core.content.chunking.markdown_reader import read_markdown
 from gemini2_core.content.chunking.media_dir import MediaDir
+from gemini2_core.content.chunking.media_reader import read_media
 from gemini2_core.content.chunking.policy import MediaPolicy, OnMissing
 from gemini2_core.content.chunking.writing import Place, Writer, plain_markdown
 from gemini2_core.content.content import Content, ContentLike
 from gemini2_core.content.markdown import find_media_links
 from gemini2_core.content.media import Media
 from gemini2_core.errors import ConfigurationError, InvalidInputError
+from gemini2_core.model import DEFAULT_MODEL, Backend, Modality
 
 __all__ = ["read_blocks"]
 
@@ -39,12 +49,17 @@ def read_blocks(
     on_missing: OnMissing = "error",
     allow_remote: bool = False,
     mime_types: Collection[str] | None = None,
+    window: float | None = None,
+    window_overlap: float = 0.0,
+    model: str = DEFAULT_MODEL,
+    backend: Backend = Backend.GEMINI_API,
 ) -> Iterator[Document]:
     """Read what ``Content.of`` takes, as one document.
 
     Texts are read as Markdown, each for itself, so that headings, tables and the media linked in
     them are seen; a text that leaves code or HTML open, in which the media behind it would be
-    lost, is taken as plain text. A medium between two texts stands on a line of its own.
+    lost, is taken as plain text. A medium between two texts stands on a line of its own. Sound,
+    film and PDFs that are longer than the model takes become references to their parts.
 
     Held bytes are written to ``media_dir``. So are files that no link can name because they lie
     outside ``media_root``; without a ``media_dir`` they keep their absolute path, which an
@@ -63,6 +78,10 @@ def read_blocks(
         on_missing: What becomes of media that are missing or can't be read.
         allow_remote: Whether ``https:`` media are taken.
         mime_types: The types that are taken.
+        window: Seconds of the parts of sound and film, as ``read_media``.
+        window_overlap: Seconds that they overlap.
+        model: The model whose limits hold.
+        backend: The service whose limits hold.
 
     Raises:
         InvalidInputError: Something that is no content, or a medium that is missing
@@ -80,7 +99,12 @@ def read_blocks(
     )
     if title is None and isinstance(value, Content):
         title = value.title
-    parts = list(_parts(value, policy))
+    parts: list[str | Element] = []
+    for part in _parts(value, policy):
+        if isinstance(part, str):
+            parts.append(part)
+        else:
+            parts += _cut(part, policy, window, window_overlap, model, backend)
 
     def put(as_markdown: bool) -> Document:
         builder = DocumentBuilder(
@@ -88,8 +112,9 @@ def read_blocks(
         )
         writer = Writer(builder)
         for part in parts:
-            if isinstance(part, Media):
-                writer.add(ElementKind.MEDIA, [part], Place())
+            if isinstance(part, Element):
+                place = Place(part.page, part.bbox, part.seconds)
+                writer.add(ElementKind.MEDIA, part.media, place)
             elif as_markdown:
                 for document in read_markdown(
                     part,
@@ -111,6 +136,53 @@ def read_blocks(
     if markdown and not _reads_back(document):
         document = put(False)
     yield document
+
+
+def _cut(
+    media: Media,
+    policy: MediaPolicy,
+    window: float | None,
+    overlap: float,
+    model: str,
+    backend: Backend,
+) -> Iterator[Element]:
+    """A medium as an element, or several if it is longer than the model takes."""
+    path = media.source
+    if not isinstance(path, Path) or media.fragment or media.modality is Modality.IMAGE:
+        yield _element(media, None, None)
+        return
+    for document in read_media(
+        path,
+        window=window,
+        overlap=overlap,
+        source=policy.source,
+        media_root=policy.media_root,
+        media_dir=policy.media_dir,
+        on_missing=policy.on_missing,
+        mime_types=policy.mime_types,
+        model=model,
+        backend=backend,
+    ):
+        for element in document.elements:
+            for part in element.media:
+                named = replace(
+                    part,
+                    mime_type=media.mime_type,
+                    alt=media.alt,
+                    digest=media.digest or part.digest,
+                )
+                yield _element(named, element.page, element.seconds)
+
+
+def _element(media: Media, page: int | None, seconds: tuple[float, float] | None) -> Element:
+    return Element(
+        kind=ElementKind.MEDIA,
+        start=0,
+        end=0,
+        links=(Placed(0, 0, media),),
+        page=page,
+        seconds=seconds,
+    )
 
 
 def _reads_back(document: Document) -> bool:
