@@ -21,6 +21,7 @@ import orjson
 
 from gemini2_core.embedding import EmbeddingResult
 from gemini2_core.errors import (
+    ClosedError,
     ConfigurationError,
     IndexMismatchError,
     IndexUnavailableError,
@@ -52,6 +53,7 @@ from gemini2_core.index.operations import (
     SetVectors,
     Sparse,
     Together,
+    Tune,
     Upsert,
     WriteMark,
 )
@@ -175,6 +177,7 @@ class MatryoshkaCollection:
                 async_client=async_client,
             )
         self._mark: Mark | None = None
+        self._closed = False
 
     # ---- what it is
 
@@ -233,12 +236,12 @@ class MatryoshkaCollection:
 
     def close(self) -> None:
         """Let go of files and connections; a client that was handed in stays open."""
-        self._mark = None
+        self._closed, self._mark = True, None
         self._backend.close()
 
     async def aclose(self) -> None:
         """Let go of files and connections; see ``close``."""
-        self._mark = None
+        self._closed, self._mark = True, None
         await self._backend.aclose()
 
     def __enter__(self) -> Self:
@@ -343,8 +346,10 @@ class MatryoshkaCollection:
         await self._arun(self._adding_tier(dimensions, vectors_for))
 
     def optimize(self) -> None:
-        """Build the graph over all points now. A server does so by itself, and so does ``add``
-        in a folder when enough points are waiting.
+        """Build the graph over all points now.
+
+        A server does so by itself. In a folder ``add`` does when enough points are waiting; the
+        build runs in a process of its own, and other calls wait until it is done.
         """
         self._run(self._asked(Optimize()))
 
@@ -499,6 +504,8 @@ class MatryoshkaCollection:
             return cast("T", done.value)
 
     def _opened(self) -> Steps[Mark]:
+        if self._closed:
+            raise ClosedError(f"collection {self._name!r} was closed")
         if self._mark is not None:
             return self._mark
         found = yield from _ask(Describe())
@@ -508,12 +515,7 @@ class MatryoshkaCollection:
                 {size: str(size) for size in self._tiers or DEFAULT_TIERS},
                 SPARSE_NAME if self._hybrid else None,
             )
-            layout = Layout(
-                vectors={name: size for size, name in made.tiers.items()},
-                sparse=made.sparse,
-                shard_number=self._shard_number,
-                replication_factor=self._replication_factor,
-            )
+            layout = self._layout(made)
             # False: somebody else made it in between, and then theirs is looked at like any.
             yield from _ask(Create(layout, made.to_json()))
             found = yield from _ask(Describe())
@@ -535,6 +537,14 @@ class MatryoshkaCollection:
                 yield from _ask(IndexField(field, kind))
         self._mark = mark
         return mark
+
+    def _layout(self, mark: Mark) -> Layout:
+        return Layout(
+            vectors={name: size for size, name in mark.tiers.items()},
+            sparse=mark.sparse,
+            shard_number=self._shard_number,
+            replication_factor=self._replication_factor,
+        )
 
     def _adopted(self, found: Description) -> Steps[Mark]:
         if not self._adopt:
@@ -644,6 +654,7 @@ class MatryoshkaCollection:
                     "add all of them again, that is harmless)"
                 )
                 raise error
+        yield from _ask(Optimize(only_if_due=True))
         return own
 
     def _rows(self, vectors: VectorsLike, space: EmbeddingSpace, largest: int) -> Numbers:
@@ -778,6 +789,8 @@ class MatryoshkaCollection:
         # The mark first: from here on new points carry the tier, and none is missed below.
         yield from _ask(WriteMark(adding.to_json()))
         yield from _ask(AddVector(name, size))
+        if min(adding.tiers) != size:
+            yield from _ask(Tune(self._layout(adding)))
         self._mark = adding
         source = mark.tiers[largest]
         without: JsonFilter = {"must_not": [{"has_vector": name}]}
@@ -795,6 +808,10 @@ class MatryoshkaCollection:
                 )
             cut = np.ascontiguousarray(truncate(rows, size))
             yield from _ask(SetVectors(name, [point.id for point in points], cut))
+        if min(adding.tiers) == size:
+            # Only now: until it is searched, the old smallest tier needs its graph.
+            yield from _ask(Tune(self._layout(adding)))
+            yield from _ask(Optimize())
         filled = adding.tier_filled(size)
         yield from _ask(WriteMark(filled.to_json()))
         self._mark = filled

@@ -36,6 +36,7 @@ __all__ = [
     "SetVectors",
     "Sparse",
     "Together",
+    "Tune",
     "Upsert",
     "WriteMark",
 ]
@@ -188,6 +189,13 @@ class AddVector(Operation[None]):
 
 
 @dataclass(frozen=True, slots=True)
+class Tune(Operation[None]):
+    """Give the smallest tier the graph and int8, and take them from the others."""
+
+    layout: Layout
+
+
+@dataclass(frozen=True, slots=True)
 class SetVectors(Operation[None]):
     """Write one named vector of points that are there."""
 
@@ -240,6 +248,8 @@ class Query(Operation[list[Scored]]):
 @dataclass(frozen=True, slots=True)
 class Optimize(Operation[None]):
     """Build the graph over what isn't in it yet, where the engine doesn't do so by itself."""
+
+    only_if_due: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ from gemini2_core.index.operations import (
     SetVectors,
     Sparse,
     Together,
+    Tune,
     Upsert,
     WriteMark,
 )
@@ -442,29 +443,22 @@ class QdrantBackend(InThread):
                 return "query_points", at | arguments, _scored
             case Drop():
                 return "delete_collection", at, _nothing
+            case Tune(layout):
+                return "update_collection", at | {"vectors_config": self._tuned(layout)}, _nothing
             case Optimize():
                 return None  # a server does it by itself
         raise AssertionError(f"unknown operation {operation!r}")
 
     def _created(self, layout: Layout, mark: Mapping[str, object]) -> dict[str, object]:
         models = self._models
-        names = list(layout.vectors)
-        first = {
-            "hnsw_config": models.HnswConfigDiff(m=layout.m, ef_construct=layout.ef_construct),
-            "quantization_config": models.ScalarQuantization(
-                scalar=models.ScalarQuantizationConfig(
-                    type=models.ScalarType.INT8, quantile=0.99, always_ram=True
-                )
-            ),
-        }
-        # Later tiers are only re-scored: no graph, and the disk is where they live.
-        later = {"hnsw_config": models.HnswConfigDiff(m=0)}
+        first = next(iter(layout.vectors))
         vectors = {
             name: models.VectorParams(
                 size=size,
                 distance=models.Distance.COSINE,
                 on_disk=True,
-                **(first if name == names[0] else later),
+                hnsw_config=self._graph(layout, name == first),
+                quantization_config=self._int8() if name == first else None,
             )
             for name, size in layout.vectors.items()
         }
@@ -482,6 +476,30 @@ class QdrantBackend(InThread):
         if layout.replication_factor is not None:
             created["replication_factor"] = layout.replication_factor
         return created
+
+    def _tuned(self, layout: Layout) -> dict[str, object]:
+        models = self._models
+        first = next(iter(layout.vectors))
+        return {
+            name: models.VectorParamsDiff(
+                on_disk=True,
+                hnsw_config=self._graph(layout, name == first),
+                quantization_config=self._int8() if name == first else models.Disabled.DISABLED,
+            )
+            for name in layout.vectors
+        }
+
+    def _graph(self, layout: Layout, first: bool) -> object:
+        # Later tiers are only re-scored: no graph, and the disk is where they live.
+        if not first:
+            return self._models.HnswConfigDiff(m=0)
+        return self._models.HnswConfigDiff(m=layout.m, ef_construct=layout.ef_construct)
+
+    def _int8(self) -> object:
+        scalar = self._models.ScalarQuantizationConfig(
+            type=self._models.ScalarType.INT8, quantile=0.99, always_ram=True
+        )
+        return self._models.ScalarQuantization(scalar=scalar)
 
     def _vectors(self, vectors: Mapping[str, Numbers | Sparse]) -> dict[str, object]:
         return {name: self._vector(vector) for name, vector in vectors.items()}

@@ -1,0 +1,428 @@
+"""Qdrant's engine inside this process: one folder, one writer, kept through a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+
+from gemini2_core.errors import (
+    ConfigurationError,
+    Gemini2Error,
+    IndexLockedError,
+    IndexMismatchError,
+    IndexUnavailableError,
+    MissingExtraError,
+)
+from gemini2_core.index.backend import InThread
+from gemini2_core.index.edge_filters import edge_filter
+from gemini2_core.index.filters import JsonFilter
+from gemini2_core.index.lock import WriterLock
+from gemini2_core.index.operations import (
+    AddVector,
+    Count,
+    Create,
+    Delete,
+    Describe,
+    Description,
+    Drop,
+    FieldType,
+    IndexField,
+    Layout,
+    Numbers,
+    Operation,
+    Optimize,
+    Pass,
+    Point,
+    Query,
+    Retrieve,
+    Scored,
+    Scroll,
+    SetVectors,
+    Sparse,
+    Together,
+    Tune,
+    Upsert,
+    WriteMark,
+)
+
+if TYPE_CHECKING:
+    import qdrant_edge
+
+__all__ = ["EdgeBackend"]
+
+T = TypeVar("T")
+
+_BATCH = 128
+_MARK_FILE = "gemini2.json"
+_CONFIG_FILE = "edge_config.json"
+# Comparing with this many points one by one takes a few milliseconds; a graph is worth it beyond.
+_WAITING = 20_000
+_FULL_SCAN_KB = 10_000
+# A build holds Python's lock for as long as it takes, so it has a process of its own.
+_BUILD = "import sys, qdrant_edge as e; s = e.EdgeShard.load(sys.argv[1]); s.optimize(); s.close()"
+
+
+class EdgeBackend(InThread):
+    """One collection in a folder of its own under ``path``.
+
+    Async calls take turns in one thread. Points are in the engine's write-ahead log when a write
+    returns, and flushed to the disk at the end of each ``add``.
+
+    Raises:
+        ConfigurationError: A name that can't be a folder's.
+        MissingExtraError: qdrant-edge-py isn't installed.
+    """
+
+    def __init__(self, name: str, path: Path) -> None:
+        super().__init__("qdrant-edge")
+        try:
+            import qdrant_edge
+        except ImportError as error:
+            raise MissingExtraError(
+                "A collection in a folder", extra="edge", package="qdrant-edge-py"
+            ) from error
+        if name.startswith(".") or Path(name).name != name or "\\" in name or ":" in name:
+            raise ConfigurationError(f"a collection in a folder can't be named {name!r}")
+        self._edge = qdrant_edge
+        self._home = path.expanduser()
+        self._folder = self._home / name
+        self._name = name
+        self.where = str(self._folder)
+        self.batch_size = _BATCH
+        self.side_by_side = 1
+        self._lock = threading.RLock()
+        self._writer: WriterLock | None = None
+        self._shard: qdrant_edge.EdgeShard | None = None
+
+    # ---- running
+
+    def run(self, operation: Operation[T]) -> T:
+        """Do one thing; one after the other, whatever the thread."""
+        with self._lock:
+            try:
+                return cast("T", self._done(operation))
+            except Gemini2Error:
+                raise
+            except Exception as error:  # the engine raises bare Exceptions
+                raise self._told(error) from error
+
+    def _told(self, error: Exception) -> Gemini2Error:
+        text = str(error)
+        if "WouldBlock" in text:
+            return IndexLockedError(
+                f"{self.where} is open in another program, or an earlier one is still building "
+                "its graph: close it there, or wait"
+            )
+        return IndexUnavailableError(f"the engine in {self.where} failed: {text or repr(error)}")
+
+    def _done(self, operation: Operation[Any]) -> object:
+        match operation:
+            case Describe():
+                return self._describe()
+            case Create(layout, mark):
+                return self._create(layout, mark)
+            case WriteMark(mark):
+                return self._write_mark(self._folder, mark)
+            case IndexField(field, kind):
+                return self._update("create_field_index", field, self._field_type(kind))
+            case Together():
+                outcomes = self.in_turn(operation)
+                self._opened().flush()
+                return outcomes
+            case Upsert(points):
+                return self._update("upsert_points", [self._point(one) for one in points])
+            case AddVector(name, size):
+                if name in self._config()["vectors"]:
+                    return None
+                return self._update("create_dense_vector", name, size, self._edge.Distance.Cosine)
+            case Tune(layout):
+                return self._tune(layout)
+            case SetVectors(name, ids, vectors):
+                rows = [
+                    self._edge.PointVectors(own, {name: row})
+                    for own, row in zip(ids, vectors.tolist(), strict=True)
+                ]
+                return self._update("update_vectors", rows)
+            case Retrieve(ids, vectors=names):
+                return [_read(one) for one in self._opened().retrieve(list(ids), True, list(names))]
+            case Delete(ids, filter=where):
+                if ids is not None:
+                    return self._update("delete_points", list(ids))
+                return self._update("delete_points_by_filter", edge_filter(where or {}))
+            case Count(filter=where):
+                return self._opened().count(self._edge.CountRequest(True, self._filter(where)))
+            case Scroll(limit, offset, filter=where, vectors=names):
+                return self._scroll(limit, offset, where, names)
+            case Query(last, vectors=names):
+                return self._query(last, names)
+            case Optimize(only_if_due):
+                return self._optimize(only_if_due)
+            case Drop():
+                return self._drop()
+        raise AssertionError(f"unknown operation {operation!r}")
+
+    # ---- the folder
+
+    def _hold(self) -> None:
+        """Be the one writer, from the first call until ``close``."""
+        if self._writer is None:
+            try:
+                self._home.mkdir(parents=True, exist_ok=True)
+                self._writer = WriterLock(self._home / f".{self._name}.lock", self.where)
+            except OSError as error:
+                raise IndexUnavailableError(f"{self.where} can't be opened: {error}") from error
+
+    def _opened(self) -> qdrant_edge.EdgeShard:
+        if self._shard is None:
+            self._hold()
+            if not (self._folder / _CONFIG_FILE).is_file():
+                raise IndexUnavailableError(f"there is no collection in {self.where} any more")
+            self._shard = self._edge.EdgeShard.load(str(self._folder))
+        return self._shard
+
+    def _config(self) -> dict[str, Any]:
+        try:
+            config = json.loads((self._folder / _CONFIG_FILE).read_text("utf-8"))
+        except ValueError as error:
+            raise IndexMismatchError(f"{self.where} has an unreadable {_CONFIG_FILE}") from error
+        return {
+            "vectors": config.get("vectors") or {},
+            "sparse": config.get("sparse_vectors") or {},
+        }
+
+    def _describe(self) -> Description | None:
+        self._hold()
+        if not self._folder.exists():
+            return None
+        if not (self._folder / _CONFIG_FILE).is_file():
+            raise IndexMismatchError(
+                f"{self.where} is there, and it isn't a collection of the embedded engine"
+            )
+        info = self._opened().info()
+        config = self._config()
+        try:
+            mark = json.loads((self._folder / _MARK_FILE).read_text("utf-8"))
+        except FileNotFoundError:
+            mark = None
+        except ValueError as error:
+            raise IndexMismatchError(f"{self.where} has an unreadable {_MARK_FILE}") from error
+        return Description(
+            vectors={
+                name: (int(one["size"]), str(one["distance"]))
+                for name, one in config["vectors"].items()
+            },
+            sparse=frozenset(config["sparse"]),
+            mark=mark,
+            fields=frozenset(info.payload_schema),
+            points=info.points_count,
+            indexed=info.indexed_vectors_count,
+        )
+
+    def _create(self, layout: Layout, mark: Mapping[str, object]) -> bool:
+        self._hold()
+        if self._folder.exists():
+            return False
+        # Made beside and moved into place: a kill leaves all of it or nothing.
+        new = self._home / f".{self._name}.new"
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        self._edge.EdgeShard.create(str(new), self._laid_out(layout)).close()
+        self._write_mark(new, mark)
+        new.rename(self._folder)
+        _sync(self._home)
+        return True
+
+    def _write_mark(self, folder: Path, mark: Mapping[str, object]) -> None:
+        new = folder / f"{_MARK_FILE}.new"
+        with new.open("w", encoding="utf-8") as file:
+            json.dump(mark, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(folder / _MARK_FILE)
+        _sync(folder)
+
+    def _drop(self) -> None:
+        self._unload()
+        # Out of the way first: a kill in between leaves no half of a collection.
+        gone = self._home / f".{self._name}.gone"
+        shutil.rmtree(gone, ignore_errors=True)
+        self._folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def _unload(self) -> None:
+        if self._shard is not None:
+            shard, self._shard = self._shard, None
+            shard.close()
+
+    def close(self) -> None:
+        """Write everything out and let the next one in."""
+        super().close()
+        with self._lock:
+            try:
+                self._unload()
+            finally:
+                if self._writer is not None:
+                    self._writer.release()
+                    self._writer = None
+
+    # ---- layout
+
+    def _laid_out(self, layout: Layout) -> qdrant_edge.EdgeConfig:
+        edge = self._edge
+        names = list(layout.vectors)
+        sparse = {layout.sparse: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)}
+        return edge.EdgeConfig(
+            vectors={
+                name: self._tier(size, layout, first=name == names[0])
+                for name, size in layout.vectors.items()
+            },
+            sparse_vectors=sparse if layout.sparse else None,  # type: ignore[arg-type]
+            payload_memory=edge.Memory.Cold,
+        )
+
+    def _tier(self, size: int, layout: Layout, *, first: bool) -> qdrant_edge.EdgeVectorParams:
+        edge = self._edge
+        if not first:
+            # Only re-scored: no graph, and the disk is where it lives.
+            graph = edge.HnswIndexConfig(0, layout.ef_construct, _FULL_SCAN_KB)
+            return edge.EdgeVectorParams(
+                size, edge.Distance.Cosine, memory=edge.Memory.Cold, hnsw_config=graph
+            )
+        return edge.EdgeVectorParams(
+            size,
+            edge.Distance.Cosine,
+            memory=edge.Memory.Cold,
+            hnsw_config=edge.HnswIndexConfig(layout.m, layout.ef_construct, _FULL_SCAN_KB),
+            quantization_config=edge.ScalarQuantizationConfig(
+                edge.ScalarType.Int8, quantile=0.99, memory=edge.Memory.Pinned
+            ),
+        )
+
+    def _tune(self, layout: Layout) -> None:
+        self._opened().flush()
+        self._unload()
+        self._shard = self._edge.EdgeShard.load(str(self._folder), self._laid_out(layout))
+
+    def _optimize(self, only_if_due: bool) -> None:
+        shard = self._opened()
+        if only_if_due:
+            info = shard.info()
+            tiers = len(self._config()["vectors"])
+            waiting = info.points_count - info.indexed_vectors_count // max(1, tiers)
+            # Half as many as are in it: the work of all builds together stays in proportion.
+            if waiting < max(_WAITING, info.points_count // 3):
+                return
+        shard.flush()
+        self._unload()
+        done = subprocess.run(  # noqa: S603  # our own interpreter and our own words
+            [sys.executable, "-c", _BUILD, str(self._folder)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            reason = done.stderr.strip().rpartition("\n")[2] or f"exit {done.returncode}"
+            raise IndexUnavailableError(f"the graph of {self.where} couldn't be built: {reason}")
+        self._opened()
+
+    # ---- points
+
+    def _update(self, operation: str, *arguments: object) -> None:
+        shard = self._opened()
+        shard.update(getattr(self._edge.UpdateOperation, operation)(*arguments))
+
+    def _field_type(self, kind: FieldType) -> qdrant_edge.PayloadSchemaType:
+        return cast(
+            "qdrant_edge.PayloadSchemaType",
+            getattr(self._edge.PayloadSchemaType, kind.capitalize()),
+        )
+
+    def _point(self, one: Point) -> qdrant_edge.Point:
+        vectors = {name: self._vector(vector) for name, vector in one.vectors.items()}
+        return self._edge.Point(one.id, vectors, one.payload)
+
+    def _vector(self, vector: Numbers | Sparse) -> Any:
+        if isinstance(vector, Sparse):
+            return self._edge.SparseVector(vector.indices, vector.values)
+        # A third of the time that a list or the array itself takes to be read.
+        return memoryview(np.ascontiguousarray(vector))
+
+    def _filter(self, given: JsonFilter | None) -> qdrant_edge.Filter | None:
+        return None if given is None else edge_filter(given)
+
+    def _scroll(
+        self, limit: int, offset: int | str | None, where: JsonFilter | None, names: tuple[str, ...]
+    ) -> tuple[list[Point], int | str | None]:
+        request = self._edge.ScrollRequest(offset, limit, self._filter(where), True, list(names))
+        points, after = self._opened().scroll(request)
+        return [_read(one) for one in points], _own(after)
+
+    def _query(self, last: Pass, names: tuple[str, ...]) -> list[Scored]:
+        request = self._edge.QueryRequest(
+            limit=last.limit,
+            query=self._asked(last),
+            prefetches=[self._prefetch(one) for one in last.before],
+            with_vector=list(names),
+            with_payload=True,
+            filter=self._filter(last.filter),
+            params=self._params(last),
+        )
+        return [Scored(_read(one), float(one.score)) for one in self._opened().query(request)]
+
+    def _asked(self, one: Pass) -> Any:
+        if one.query is None:
+            return self._edge.Fusion.Rrf(2)  # the k of Qdrant's own fusion
+        return self._edge.Query.Nearest(self._vector(one.query), using=one.using)
+
+    def _prefetch(self, one: Pass) -> qdrant_edge.Prefetch:
+        return self._edge.Prefetch(
+            limit=one.limit,
+            query=self._asked(one),
+            prefetches=[self._prefetch(before) for before in one.before],
+            params=self._params(one),
+            filter=self._filter(one.filter),
+        )
+
+    def _params(self, one: Pass) -> qdrant_edge.SearchParams | None:
+        edge = self._edge
+        if one.exact:
+            ignored = edge.QuantizationSearchParams(ignore=True)
+            return edge.SearchParams(exact=True, quantization=ignored)
+        if one.ef is None and one.rescore is None:
+            return None
+        rescored = edge.QuantizationSearchParams(rescore=one.rescore)
+        return edge.SearchParams(hnsw_ef=one.ef, quantization=rescored)
+
+
+def _own(given: Any) -> Any:
+    return given if given is None or isinstance(given, int) else str(given)
+
+
+def _read(one: Any) -> Point:
+    vectors: dict[str, Numbers | Sparse] = {}
+    for name, vector in (one.vector or {}).items():
+        if hasattr(vector, "indices"):
+            vectors[name] = Sparse(list(vector.indices), list(vector.values))
+        else:
+            vectors[name] = np.asarray(vector, dtype=np.float32)
+    return Point(_own(one.id), vectors, dict(one.payload or {}))
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename in the folder last; Windows has no such call for folders and needs none."""
+    if sys.platform == "win32":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
