@@ -31,7 +31,20 @@ FLOORS = (
     ("gemini2_core.cli", "langchain_gemini2", "llama_index_gemini2"),
 )
 
-HEAVY = ("PIL", "av", "google.genai", "pandas", "pypdf", "starlette", "tqdm", "uvicorn")
+HEAVY = (
+    "PIL",
+    "av",
+    "google.genai",
+    "lxml",
+    "pandas",
+    "pypdf",
+    "pypdfium2",
+    "qdrant_client",
+    "qdrant_edge",
+    "starlette",
+    "tqdm",
+    "uvicorn",
+)
 FRAMEWORKS = ("langchain", "langchain_core", "llama_index")
 ALIEN = {
     "gemini2_core": (*HEAVY, *FRAMEWORKS, "langchain_gemini2", "llama_index_gemini2"),
