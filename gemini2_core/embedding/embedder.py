@@ -312,9 +312,11 @@ class Gemini2Embedder:
         titles: Sequence[str | None] | None,
         aggregate: Aggregate,
     ) -> EmbeddingResult:
-        # Media are measured (files are opened) when planned; a few texts are quicker inline.
+        # Media are measured (files are opened, addresses fetched) when planned; a few texts
+        # without any are quicker inline.
         if len(inputs) <= _PLANNED_INLINE and all(
-            isinstance(i, str) and len(i) < 10_000 for i in inputs
+            isinstance(i, str) and len(i) < 10_000 and (self._media_root is None or "![" not in i)
+            for i in inputs
         ):
             plan = self._plan(inputs, side, titles, aggregate)
         else:
@@ -349,16 +351,23 @@ class Gemini2Embedder:
     async def _execute(self, plan: Plan) -> EmbeddingResult:
         engine = await self._engine()
         await engine.settle(plan, self._on_overflow)
-        items, place_of = plan.unique_items()
-        with progress_bar(self._show_progress, self._on_progress) as progress:
-            outcome = await engine.embed(items, self._dimensions, progress, self._batch_size)
+        if plan.light:
+            items, place_of = plan.unique_items()
+        else:
+            items, place_of = await asyncio.to_thread(plan.unique_items)
         pieces = [[(place_of[id(item)], weight) for item, weight in some] for some in plan.pieces]
-        outcome.usage += Usage(duplicates=sum(map(len, pieces)) - len(items))
-        self._held.usage += outcome.usage
+        duplicates = Usage(duplicates=sum(map(len, pieces)) - len(items))
+        with progress_bar(self._show_progress, self._on_progress) as progress:
+            run = engine.run(items, self._dimensions, progress, self._batch_size)
+            try:
+                outcome = await run.go()
+            finally:  # a cancelled call is billed too
+                usage = run.usage + duplicates
+                self._held.usage += usage
         rows = fit_rows(outcome.rows, self._dimensions, self._spec)
         vectors, whole = combine_rows(rows, outcome.done, pieces)
         indices = np.array(plan.indices, np.int64)[whole]
-        result = EmbeddingResult(vectors, indices, outcome.usage, self._space)
+        result = EmbeddingResult(vectors, indices, usage, self._space)
         if outcome.error is None:
             return result
         if outcome.place is not None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from gemini2_core.embedding.cache import VectorCache
 from gemini2_core.embedding.pace import Pace
 from gemini2_core.embedding.plan import Item, OnOverflow, Plan
-from gemini2_core.embedding.run import Limits, Outcome, Progress, Run, Service
+from gemini2_core.embedding.run import Limits, Progress, Run, Service
 from gemini2_core.embedding.transport import Transport
 from gemini2_core.model import ModelSpec
 
@@ -16,6 +16,7 @@ __all__ = ["Engine"]
 
 #: Characters that are sent to be counted; a longer text is judged by its beginning.
 _COUNTED_CHARACTERS = 60_000
+_COUNTING_SECONDS = 10
 
 
 class Engine:
@@ -47,31 +48,37 @@ class Engine:
         """Have doubtful texts counted by the service, and cut the over-long ones in windows.
 
         Raises:
-            LimitError: A text is over the limit and ``on_overflow`` is ``"error"``.
+            LimitError: A text is over the limit and ``on_overflow`` is ``"error"``, or its title
+                takes more than half of it.
         """
         doubtful = list(plan.doubtful())
-        counts = await asyncio.gather(*(self._count(item) for _, item in doubtful))
+        slots = asyncio.Semaphore(self._service.limits.max_concurrency)
+        counts = await asyncio.gather(*(self._count(item, slots) for _, item in doubtful))
         for (position, item), counted in zip(doubtful, counts, strict=True):
-            plan.settle(position, item, counted, self._service.spec, on_overflow)
+            # Finding the windows of a book takes a second, which the loop has for others.
+            await asyncio.to_thread(
+                plan.settle, position, item, counted, self._service.spec, on_overflow
+            )
 
-    async def _count(self, item: Item) -> int | None:
+    async def _count(self, item: Item, slots: asyncio.Semaphore) -> int | None:
         text = "".join(part for part in item.parts if isinstance(part, str))
         beginning = text[:_COUNTED_CHARACTERS]
         try:
-            async with asyncio.timeout(10):
+            # The time runs from its turn on: how many others there are mustn't decide a vector.
+            async with slots, asyncio.timeout(_COUNTING_SECONDS):
                 counted = await self._service.transport.count_tokens(beginning)
         except Exception:  # noqa: BLE001
             # Whatever is wrong, the embedding itself will say it; without a count the bound holds.
             return None
         return -(-counted * len(text) // len(beginning))
 
-    async def embed(
+    def run(
         self,
         items: Sequence[Item],
         dimensions: int,
         progress: Progress | None = None,
         batch_size: int | None = None,
-    ) -> Outcome:
-        """Get every item a vector, or find out why not; never raises for a failed request."""
+    ) -> Run:
+        """What gets every item a vector, or finds out why not; call it on the loop."""
         most = batch_size or self._service.limits.batch_size
-        return await Run(self._service, items, dimensions, progress, most).go()
+        return Run(self._service, items, dimensions, progress, most)

@@ -50,7 +50,7 @@ def read_inputs(
             contents.append(
                 Content.of(value, media_root=media_root, title=title, allow_remote=allow_remote)
             )
-        if type(value) is str and _FILE_NAME.search(value) and Path(value).is_file():
+        if type(value) is str and _FILE_NAME.search(value) and _is_file(value):
             warnings.warn(
                 f"input {index}: {value!r} is embedded as text; to embed the file of that "
                 "name, pass a pathlib.Path",
@@ -58,6 +58,13 @@ def read_inputs(
                 stacklevel=5,
             )
     return _fetched(contents) if allow_remote else contents
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except OSError:  # longer than a name may be, or in a folder that mustn't be read
+        return False
 
 
 @contextmanager

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
 from gemini2_core.content import Content, Media, check_limits, split_text
-from gemini2_core.errors import InvalidInputError, LimitError
+from gemini2_core.errors import Gemini2Error, InvalidInputError, LimitError
 from gemini2_core.model import (
     FILES_API_BYTES,
     MAX_BATCH_ITEMS,
@@ -37,6 +38,7 @@ _SMALLEST_BATCH = 16
 #: JSON around a part, bytes; generous.
 _OVERHEAD = 200
 _CACHE_VERSION = 1
+_FEW = 64
 
 
 @dataclass(slots=True, eq=False)
@@ -60,8 +62,9 @@ class Item:
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """Equal for items whose bodies are equal; cheap, nothing is read."""
-        marks = (part if isinstance(part, str) else f"\0{part.identity}" for part in self.parts)
+        """Equal for items whose bodies are equal, and for no others; cheap, nothing is read."""
+        # The first sign keeps a text apart from a medium whose identity it spells out.
+        marks = (f"={p}" if isinstance(p, str) else f"@{p.identity}" for p in self.parts)
         return (self.prompt.field or "", self.prompt.title or "", *marks)
 
     @property
@@ -81,8 +84,14 @@ class Item:
         """Bytes the item takes in a request, about; base64 adds a third to a medium."""
         total = _OVERHEAD
         for part in self.parts:
-            # A character is at most 6 bytes of JSON, and few are; 2 is right for most scripts.
-            total += _OVERHEAD + (2 * len(part) if isinstance(part, str) else part.size() * 4 // 3)
+            total += _OVERHEAD
+            if isinstance(part, str):
+                # A character is at most 6 bytes of JSON, and few are; 2 is right for most scripts.
+                total += 2 * len(part)
+            else:
+                # What can't be read is told when it is to be sent.
+                with suppress(InvalidInputError):
+                    total += part.size() * 4 // 3
         return total
 
     def cache_key(self, space: str) -> str | None:
@@ -115,6 +124,13 @@ class Plan:
     pieces: list[list[tuple[Item, float]]] = field(default_factory=list)
     indices: list[int] = field(default_factory=list)
 
+    @property
+    def light(self) -> bool:
+        """True for a few texts; work on others may take a while, or open files."""
+        return len(self.pieces) <= _FEW and not any(
+            item.media for some in self.pieces for item, _ in some
+        )
+
     def doubtful(self) -> Iterator[tuple[int, Item]]:
         """Position in ``pieces``, and the item, of every text that has to be counted."""
         for position, pieces in enumerate(self.pieces):
@@ -127,9 +143,12 @@ class Plan:
         places: dict[tuple[str, ...], int] = {}
         unique: list[Item] = []
         place_of: dict[int, int] = {}
-        for pieces in self.pieces:
+        for index, pieces in zip(self.indices, self.pieces, strict=True):
             for item, _ in pieces:
-                place = places.setdefault(item.identity, len(unique))
+                try:
+                    place = places.setdefault(item.identity, len(unique))
+                except Gemini2Error as error:
+                    raise error.at(index)  # noqa: B904 - the same error, with its place
                 if place == len(unique):
                     unique.append(item)
                 place_of[id(item)] = place
@@ -153,7 +172,8 @@ class Plan:
             on_overflow: What to do with a text over the limit.
 
         Raises:
-            LimitError: The text is over the limit and ``on_overflow`` is ``"error"``.
+            LimitError: The text is over the limit and ``on_overflow`` is ``"error"``, or its title
+                takes more than half of it.
         """
         item.doubtful = False
         text, limit = _only_text(item), spec.max_input_tokens
@@ -172,10 +192,17 @@ class Plan:
                 index
             )
         prefix = item.prompt.prefix
+        told = count_tokens(prefix)
+        if told * ratio > limit / 2:
+            # It would stand in every window, and leave little or no room for the text.
+            raise LimitError(
+                f"a title of about {int(told * ratio)} tokens leaves no room for its text in "
+                f"{spec.id}'s {limit}: shorten it"
+            ).at(index)
         windows = split_text(
             text[len(prefix) :],
             # 5 % for a text whose density isn't even.
-            max(1, int(limit / (1.05 * ratio)) - count_tokens(prefix) - 1),
+            max(1, int(limit / (1.05 * ratio)) - told - 1),
         )
         if on_overflow == "truncate":
             warnings.warn(
@@ -287,21 +314,29 @@ def _item(parts: tuple[str | Media, ...], prompt: Prompt, spec: ModelSpec, index
 
 
 def make_batches(
-    items: Sequence[Item], places: Sequence[int], *, batch_size: int, max_concurrency: int
+    items: Sequence[Item],
+    places: Sequence[int],
+    *,
+    batch_size: int,
+    max_concurrency: int,
+    max_tokens: int | None = None,
 ) -> list[list[int]]:
     """Pack the items at ``places`` into requests: their places, in order.
 
-    A request has at most 100 items and 20 MB, and no more items than let every slot have one.
+    A request has at most 100 items and 20 MB, no more items than let every slot have one, and no
+    more tokens than ``max_tokens``: what is over the quota of a minute would never be served.
     """
     even = -(-len(places) // max_concurrency)
     most = min(MAX_BATCH_ITEMS, batch_size, max(_SMALLEST_BATCH, even))
     batches: list[list[int]] = []
-    room = 0
+    room = left = 0
     for place in places:
         size = items[place].size()
-        if not batches or len(batches[-1]) >= most or size > room:
+        tokens = sum(items[place].tokens.values()) if max_tokens is not None else 0
+        if not batches or len(batches[-1]) >= most or size > room or tokens > left:
             batches.append([])
-            room = MAX_REQUEST_BYTES
+            room, left = MAX_REQUEST_BYTES, max_tokens or 0
         batches[-1].append(place)
         room -= size
+        left -= tokens
     return batches

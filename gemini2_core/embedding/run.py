@@ -9,6 +9,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,8 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.25, 30.0
 _GRACE = 0.5
 #: A quota's minute: if a batch is refused for longer, it may be more than the quota by itself.
 _MINUTE = 60.0
+#: More items than this are packed into requests in a thread.
+_PACKED_INLINE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +97,12 @@ class Outcome:
     Attributes:
         rows: float32 (items, dimensions), as the service sent them.
         done: bool (items,): which rows are filled.
-        usage: What was sent and billed.
         error: Why rows are missing; None if none is.
         place: The item the error is about, or None if it isn't about one.
     """
 
     rows: Vectors
     done: npt.NDArray[np.bool_]
-    usage: Usage
     error: Gemini2Error | None = None
     place: int | None = None
 
@@ -144,7 +145,7 @@ class Run:
         self.size = dimensions if service.cache is None else spec.full_dimensions
         self.wanted_dimensions = None if self.size == spec.full_dimensions else self.size
         self.outcome = Outcome(
-            np.zeros((len(items), self.size), np.float32), np.zeros(len(items), np.bool_), Usage()
+            np.zeros((len(items), self.size), np.float32), np.zeros(len(items), np.bool_)
         )
         self.keys: list[str | None] = []
         self.uploads = Uploads(service.transport)
@@ -172,9 +173,17 @@ class Run:
         batch_size = self.batch_size if self.service.batches else 1
         if limits.requests_per_minute:
             batch_size = min(batch_size, limits.requests_per_minute)
-        for places in make_batches(
-            self.items, todo, batch_size=batch_size, max_concurrency=limits.max_concurrency
-        ):
+        pack = partial(
+            make_batches,
+            self.items,
+            todo,
+            batch_size=batch_size,
+            max_concurrency=limits.max_concurrency,
+            max_tokens=limits.tokens_per_minute,
+        )
+        # The size of a page or a span of time is known when it's cut out.
+        slow = len(todo) > _PACKED_INLINE or any(item.media for item in self.items)
+        for places in await asyncio.to_thread(pack) if slow else pack():
             self._push(_Job(places))
         self._report()
         try:
@@ -185,17 +194,20 @@ class Run:
                 await self._work_together(workers)
         finally:
             await self.uploads.clean_up()
-        tokens = self.tokens
-        self.outcome.usage = Usage(
-            tokens=tokens,
+        return self.outcome
+
+    @property
+    def usage(self) -> Usage:
+        """What was sent and billed so far."""
+        return Usage(
+            tokens=self.tokens,
             estimated_tokens=self.estimated,
             items=self.sent,
             requests=self.requests,
             retries=self.retries,
             cached=self.cached,
-            dollars=self.service.spec.dollars(tokens),
+            dollars=self.service.spec.dollars(self.tokens),
         )
-        return self.outcome
 
     async def _work_together(self, workers: int) -> None:
         loop = asyncio.get_running_loop()
@@ -472,8 +484,14 @@ class Run:
         self.changed.set()
 
     def _report(self) -> None:
-        if self.progress is not None:
+        if self.progress is None:
+            return
+        try:
             self.progress(int(self.outcome.done.sum()), len(self.items))
+        except Exception as error:  # noqa: BLE001 - the caller's own
+            told = Gemini2Error(f"on_progress raised {type(error).__name__}: {error}")
+            told.__cause__ = error
+            self._stop(told)
 
     def _read_cache(self, cache: VectorCache) -> None:
         self.keys = [self._key(item) for item in self.items]

@@ -18,6 +18,7 @@ from gemini2_core.errors import (
     AuthenticationError,
     ClosedError,
     ConfigurationError,
+    Gemini2Error,
     InvalidInputError,
     ServiceError,
 )
@@ -508,3 +509,52 @@ def test_media_held_as_bytes_need_no_file(make: Make, picture: Path) -> None:
     data = picture.read_bytes()
     rows = embedder.embed_contents([picture, data, (data, "image/png"), Media.from_bytes(data)])
     assert (rows.vectors == rows.vectors[0]).all()
+
+
+def test_a_cancelled_call_is_in_the_usage(make: Make, emulator: Emulator) -> None:
+    emulator.configure(latency=0.2)
+
+    async def work() -> None:
+        embedder = make(max_concurrency=1, batch_size=1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(embedder.aembed_documents(TEXTS), 0.9)
+        await asyncio.sleep(0.1)
+        assert embedder.usage.items >= 2
+        assert embedder.usage.dollars > 0
+
+    asyncio.run(work())
+
+
+def test_an_error_of_on_progress_keeps_what_was_embedded(make: Make) -> None:
+    def tell(done: int, total: int) -> None:
+        if done >= 32:
+            raise KeyError("no such bar")
+
+    embedder = make(max_concurrency=1, batch_size=16, on_progress=tell)
+    with pytest.raises(Gemini2Error, match=r"on_progress.*no such bar") as caught:
+        embedder.embed_documents(TEXTS)
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert caught.value.partial is not None
+    assert len(caught.value.partial) == 32
+    assert embedder.usage.items == 32
+
+
+def test_media_of_markdown_are_not_read_on_the_callers_loop(
+    make: Make, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned: list[bool] = []
+    measure = Media.from_path
+
+    def noted(*args: Any, **options: Any) -> Media:
+        planned.append(threading.current_thread() is threading.main_thread())
+        return measure(*args, **options)
+
+    monkeypatch.setattr(Media, "from_path", noted)
+    embedder = make(media_root=picture.parent)
+    asyncio.run(embedder.aembed_documents(["a ![pump](pump.png)"]))
+    assert planned == [False]
+
+
+@pytest.mark.parametrize("text", ["x" * 300 + ".png", "a\0b.png"])
+def test_a_text_that_can_be_no_files_name_is_just_text(make: Make, text: str) -> None:
+    assert len(make().embed_documents([text])) == 1
