@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from html.parser import HTMLParser
+from html import unescape
 from typing import TypeAlias
 
 __all__ = ["HtmlMedia", "HtmlPart", "has_media", "html_parts"]
@@ -39,6 +39,14 @@ _BREAKS = {
 _SPACE = re.compile(r"[ \t\r\n\f]+")
 _SIGNS = re.compile(r"[\\`*_<\[\]]|!(?=\[)|&(?=[#A-Za-z])")
 _NOT_SHOWN = ("script", "style", "template")
+# A tag's length is bounded, so that a thousand tags that never end take no thousand long looks.
+_TAG = re.compile(
+    r"<(/?)([A-Za-z][A-Za-z0-9:-]{0,40}+)((?:[^<>\"']{1,2000}+|\"[^\"]{0,8000}+\"|'[^']{0,8000}+'){0,200}+)>"
+)
+_OTHER = re.compile(r"<[!?][^<>]{0,8000}+>")
+_ATTRIBUTE = re.compile(
+    r"([A-Za-z_:][A-Za-z0-9_:.-]*+)(?:\s*+=\s*+(?:\"([^\"]*+)\"|'([^']*+)'|([^\s\"'<>]++)))?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,33 +82,61 @@ def html_parts(html: str) -> list[HtmlPart]:
     Scripts, styles and what stands in for media that can't be played are left out.
     """
     parser = _Parser()
-    parser.feed(html)
-    parser.close()
+    position = counted = line = 0
+    comments = True
+    while (at := html.find("<", position)) >= 0:
+        parser.text(html[position:at])
+        line += html.count("\n", counted, at)
+        counted = at
+        if comments and html.startswith("<!--", at):
+            end = html.find("-->", at + 4)
+            comments = end >= 0
+            position = end + 3 if comments else at + 4
+        elif tag := _TAG.match(html, at):
+            position = tag.end()
+            if tag[1]:
+                parser.end(tag[2].lower())
+            else:
+                parser.start(tag[2].lower(), _attributes(tag[3]), line)
+                if tag[3].endswith("/"):
+                    parser.end(tag[2].lower(), empty=True)
+        elif other := _OTHER.match(html, at):
+            position = other.end()
+        else:
+            parser.text("<")
+            position = at + 1
+    parser.text(html[position:])
     return parser.parts()
 
 
-class _Parser(HTMLParser):
+def _attributes(text: str) -> dict[str, str]:
+    return {
+        match[1].lower(): unescape(match[2] or match[3] or match[4] or "")
+        for match in _ATTRIBUTE.finditer(text)
+    }
+
+
+class _Parser:
+    """Takes tags and texts in order."""
+
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
         self._parts: list[HtmlPart] = []
         self._player: HtmlMedia | None = None  # an open <video> or <audio>
-        self._players = 0
         self._hidden = 0
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        attributes = {name: value or "" for name, value in attrs}
+    def start(self, tag: str, attributes: dict[str, str], line: int) -> None:
         if tag in _NOT_SHOWN:
             self._hidden += 1
         elif tag == "img":
-            self._medium(_source(attributes), attributes)
+            self._medium(_source(attributes), attributes, line)
         elif tag == "embed":
-            self._medium(attributes.get("src", ""), attributes)
+            self._medium(attributes.get("src", ""), attributes, line)
         elif tag == "object":
-            self._medium(attributes.get("data", ""), attributes)
+            self._medium(attributes.get("data", ""), attributes, line)
         elif tag in ("video", "audio"):
-            self._players += 1
+            self._close_player()
             self._player = HtmlMedia(
-                attributes.get("src", "").strip(), _alt(attributes), None, self.getpos()[0] - 1
+                attributes.get("src", "").strip(), _alt(attributes), None, line
             )
         elif tag == "source" and self._player is not None and not self._player.target:
             self._player = HtmlMedia(
@@ -118,30 +154,22 @@ class _Parser(HTMLParser):
             elif tag == "li":
                 self._text("- ")
 
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag in ("video", "audio", *_NOT_SHOWN):
-            self.handle_endtag(tag)
-
-    def handle_endtag(self, tag: str) -> None:
+    def end(self, tag: str, *, empty: bool = False) -> None:
         if tag in _NOT_SHOWN:
             self._hidden = max(0, self._hidden - 1)
         elif tag in ("video", "audio"):
             self._close_player()
-        elif tag in _BREAKS and tag not in ("br", "li", "hr", "figcaption"):
+        elif not empty and tag in _BREAKS and tag not in ("br", "li", "hr", "figcaption"):
             self._text(_BREAKS[tag])
 
-    def handle_data(self, data: str) -> None:
+    def text(self, data: str) -> None:
         # What stands inside <video> is for browsers that can't play it.
-        if not self._hidden and self._player is None:
-            self._text(_SIGNS.sub(r"\\\g<0>", _SPACE.sub(" ", data)))
-
-    def close(self) -> None:
-        super().close()
-        self._close_player()
+        if data and not self._hidden and self._player is None:
+            self._text(_SIGNS.sub(r"\\\g<0>", unescape(_SPACE.sub(" ", data))))
 
     def parts(self) -> list[HtmlPart]:
         """Neighbouring texts joined, blanks at borders and empty lines reduced."""
+        self._close_player()
         joined: list[HtmlPart] = []
         texts: list[str] = []
         for part in [*self._parts, ""]:
@@ -160,14 +188,14 @@ class _Parser(HTMLParser):
         if player is not None and player.target:
             self._parts.append(player)
 
-    def _medium(self, target: str, attributes: dict[str, str]) -> None:
+    def _medium(self, target: str, attributes: dict[str, str], line: int) -> None:
         if target.strip() and not self._hidden:
             self._parts.append(
                 HtmlMedia(
                     target.strip(),
                     _alt(attributes),
                     attributes.get("type") or None,
-                    self.getpos()[0] - 1,
+                    line,
                 )
             )
 
