@@ -85,7 +85,8 @@ def chunk_document(
     """Cut a document into chunks.
 
     Packed in reading order until budget or limits are full, or a heading comes: 6 images, one PDF
-    of 6 pages, 180 s of sound, 120 s of film, as the model has it. Never cut inside a sentence, a
+    of 6 pages, 180 s of sound, 120 s of film, as the model has it; the windows of a recording
+    are chunks of their own. Never cut inside a sentence, a
     row of a table or a block of code, unless the model couldn't read it; a table that is cut
     repeats its header; a caption, its picture and the sentence that leads to it stay together.
 
@@ -180,6 +181,7 @@ class _Chunking:
                     and pack.units
                     and (
                         pack.units[-1].alone
+                        or _next_window(pack.units[-1], group[0])
                         or (
                             heading
                             and pack.load.text + pack.load.media >= self._settings.min_tokens
@@ -416,6 +418,15 @@ def _under(opened: Sequence[tuple[int, str]], unit: Unit) -> list[tuple[int, str
     """The open headings when one more is met."""
     element = unit.element
     return [one for one in opened if one[0] < element.level] + [(element.level, element.heading)]
+
+
+def _next_window(last: Unit, unit: Unit) -> bool:
+    """Each window of a recording has a vector of its own, or no moment could be found in it."""
+    windows = all(
+        one.element.kind is ElementKind.MEDIA and one.element.seconds is not None
+        for one in (last, unit)
+    )
+    return windows and last.element is not unit.element
 
 
 def _risky(text: str, unit: Unit) -> bool:
