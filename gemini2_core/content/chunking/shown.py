@@ -82,17 +82,13 @@ def shown_parts(
             written.append(policy.instead(link.alt))
             continue
         if links:
-            target = shown.target if len(shown.target) < _LONG_TARGET else ""
-            written.append(render_link(link.alt, target))
+            held = shown.target[:5].lower() == "data:"  # its bytes aren't repeated as text
+            written.append(link.alt if held else render_link(link.alt, shown.target))
         parts += [*_joined(written), shown]
         written = []
     written.append(text[position:])
     parts += _joined(written)
     return parts or [text]
-
-
-#: A data: URI; a prompt shows its bytes, and doesn't repeat them as text.
-_LONG_TARGET = 2000
 
 
 def _joined(texts: list[str]) -> Iterator[str]:
