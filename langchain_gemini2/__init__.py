@@ -11,6 +11,17 @@ except ModuleNotFoundError as error:
         "langchain_gemini2", extra="langchain", package="langchain-core"
     ) from error
 
+from langchain_gemini2.blob_parser import MultimodalBlobParser
+from langchain_gemini2.blocks import MediaPrompt, content_blocks, documents_message
 from langchain_gemini2.embeddings import Gemini2Embeddings
+from langchain_gemini2.splitter import MultimodalSplitter, document_key
 
-__all__ = ["Gemini2Embeddings"]
+__all__ = [
+    "Gemini2Embeddings",
+    "MediaPrompt",
+    "MultimodalBlobParser",
+    "MultimodalSplitter",
+    "content_blocks",
+    "document_key",
+    "documents_message",
+]

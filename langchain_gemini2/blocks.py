@@ -20,7 +20,7 @@ from langchain_core.messages.content import (
 from langchain_core.runnables import RunnableConfig, RunnableSerializable, run_in_executor
 from pydantic import ConfigDict
 
-from gemini2_core.content.chunking.policy import OnMissing
+from gemini2_core.content.chunking import OnMissing
 from gemini2_core.content.chunking.shown import ShownMedia, shown_parts
 from gemini2_core.errors import InvalidInputError
 from gemini2_core.model import Modality

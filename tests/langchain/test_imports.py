@@ -12,7 +12,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_package_gives_these_names() -> None:
-    assert langchain_gemini2.__all__ == ["Gemini2Embeddings"]
+    assert langchain_gemini2.__all__ == [
+        "Gemini2Embeddings",
+        "MediaPrompt",
+        "MultimodalBlobParser",
+        "MultimodalSplitter",
+        "content_blocks",
+        "document_key",
+        "documents_message",
+    ]
 
 
 def test_without_langchain_the_extra_is_named() -> None:
