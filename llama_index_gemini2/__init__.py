@@ -11,6 +11,21 @@ except ModuleNotFoundError as error:
         "llama_index_gemini2", extra="llama-index", package="llama-index-core"
     ) from error
 
+from llama_index_gemini2.blocks import (
+    MEDIA_QA_PROMPT,
+    MediaPostprocessor,
+    node_blocks,
+    nodes_message,
+)
 from llama_index_gemini2.embedding import Gemini2Embedding
+from llama_index_gemini2.node_parser import MultimodalNodeParser, file_document
 
-__all__ = ["Gemini2Embedding"]
+__all__ = [
+    "MEDIA_QA_PROMPT",
+    "Gemini2Embedding",
+    "MediaPostprocessor",
+    "MultimodalNodeParser",
+    "file_document",
+    "node_blocks",
+    "nodes_message",
+]

@@ -30,7 +30,7 @@ from llama_index.core.schema import (
 )
 from pydantic import Field
 
-from gemini2_core.content.chunking.policy import OnMissing
+from gemini2_core.content.chunking import OnMissing
 from gemini2_core.content.chunking.shown import ShownMedia, shown_parts
 from gemini2_core.model import Modality
 
