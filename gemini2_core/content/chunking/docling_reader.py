@@ -26,6 +26,7 @@ from gemini2_core.content.chunking.writing import (
     code_span,
     fenced,
     formula,
+    json_text,
     plain_inline,
     plain_markdown,
     table_parts,
@@ -211,7 +212,7 @@ class _Reader:
     def _text_item(
         self, writer: Writer, step: _Step, item: _Item, children: list[_Step]
     ) -> list[_Step]:
-        label, text = item.get("label"), _string(item.get("text"))
+        label, text = item.get("label"), json_text(item.get("text"))
         parts: list[_Part] = []
         if not text.strip():  # a text of several formats: its words are in an inline group
             while children and self._is_inline(children[0].ref):
@@ -226,7 +227,7 @@ class _Reader:
                     ElementKind.HEADING, parts, self._place(item), level=level, heading=plain
                 )
         elif label == "list_item":
-            number = _string(item.get("marker")).strip()
+            number = json_text(item.get("marker")).strip()
             sign = number if item.get("enumerated") and number[:-1].isdigit() else "-"
             words = parts or [self._formatted(item, plain_inline(text))]
             if any(words):
@@ -235,20 +236,20 @@ class _Reader:
         elif label == "code":
             before, behind = self._captions(step.ref, item)
             self._add_captions(writer, before, "next")
-            language = _string(item.get("code_language")).lower()
+            language = json_text(item.get("code_language")).lower()
             if text.strip():
                 code = fenced(text, "" if language == "unknown" else language)
                 writer.add(ElementKind.CODE, [code], self._place(item))
             self._add_captions(writer, behind, "previous")
         elif label == "formula":
-            latex = text or _string(item.get("orig"))
+            latex = text or json_text(item.get("orig"))
             if latex.strip():
                 writer.add(ElementKind.FORMULA, [formula(latex)], self._place(item))
         else:
             kind = ElementKind.CAPTION if label == "caption" else ElementKind.PARAGRAPH
             words = parts or [self._formatted(item, plain_markdown(text))]
             if any(words):
-                writer.add(kind, [_BOXES.get(_string(label), ""), *words], self._place(item))
+                writer.add(kind, [_BOXES.get(json_text(label), ""), *words], self._place(item))
         return children
 
     def _picture(self, writer: Writer, ref: str, item: _Item, children: list[_Step]) -> list[_Step]:
@@ -313,15 +314,15 @@ class _Reader:
     def _cell(self, cell: _Item) -> str | list[_Part]:
         ref = _ref(cell.get("ref"))
         if ref is None:
-            return _string(cell.get("text"))
+            return json_text(cell.get("text"))
         self._item(ref)
-        return self._inline([ref], in_table=True) or _string(cell.get("text"))
+        return self._inline([ref], in_table=True) or json_text(cell.get("text"))
 
     def _form(self, writer: Writer, item: _Item) -> None:
         graph = item.get("graph")
         cells = _objects(graph.get("cells")) if isinstance(graph, Mapping) else []
         words = [
-            plain_inline(_string(cell.get("text"))) for cell in cells if not cell.get("item_ref")
+            plain_inline(json_text(cell.get("text"))) for cell in cells if not cell.get("item_ref")
         ]
         if any(words):
             writer.add(ElementKind.PARAGRAPH, ["\n".join(filter(None, words))], self._place(item))
@@ -345,7 +346,7 @@ class _Reader:
                 elif alt := self._policy.instead(_description(item)):
                     found.append(({}, alt))
             elif self._visible(item):
-                text = _string(item.get("text"))
+                text = json_text(item.get("text"))
                 if text.strip():
                     found.append((item, text))
                 found += [({}, cell) for cell in self._flat_cells(item)]
@@ -365,7 +366,7 @@ class _Reader:
         """A table inside a cell of a table: its words, row by row."""
         data = item.get("data")
         cells = _objects(data.get("table_cells")) if isinstance(data, Mapping) else []
-        return [text for cell in cells if (text := _string(cell.get("text"))).strip()]
+        return [text for cell in cells if (text := json_text(cell.get("text"))).strip()]
 
     def _inline_text(self, item: _Item, text: str, beside: bool) -> str:
         if item.get("label") == "code":
@@ -390,7 +391,7 @@ class _Reader:
 
     def _plain(self, item: _Item) -> str:
         """The words of an item and of the inline groups under it, without their format."""
-        words, steps = [_string(item.get("text"))], list(reversed(_refs(item.get("children"))))
+        words, steps = [json_text(item.get("text"))], list(reversed(_refs(item.get("children"))))
         if words[0].strip():
             return words[0]
         for _ in range(1000):
@@ -399,7 +400,7 @@ class _Reader:
             ref = steps.pop()
             inner = self._items.get(ref, {})
             if inner.get("label") in ("inline", "text", "code", "formula"):
-                words.append(_string(inner.get("text")))
+                words.append(json_text(inner.get("text")))
                 steps += reversed(_refs(inner.get("children")))
         return " ".join(filter(None, words))
 
@@ -421,7 +422,7 @@ class _Reader:
     def _add_captions(self, writer: Writer, captions: Sequence[str], keep_with: KeepWith) -> None:
         for ref in captions:
             item = self._item(ref)
-            text = self._formatted(item, plain_markdown(_string(item.get("text"))))
+            text = self._formatted(item, plain_markdown(json_text(item.get("text"))))
             parts: list[_Part] = [text] if text else self._inline(_refs(item.get("children")))
             if any(parts):
                 writer.add(ElementKind.CAPTION, parts, self._place(item), keep_with=keep_with)
@@ -502,7 +503,7 @@ class _Reader:
         return owners
 
     def _visible(self, item: _Item) -> bool:
-        return item.get("content_layer", "body") in self._layers
+        return str(item.get("content_layer", "body")) in self._layers
 
     def _item(self, ref: str) -> _Item:
         try:
@@ -566,10 +567,10 @@ def _description(item: _Item) -> str:
     meta = item.get("meta")
     said = meta.get("description") if isinstance(meta, Mapping) else None
     if isinstance(said, Mapping) and _text(said.get("text")):
-        return " ".join(_string(said["text"]).split())
+        return " ".join(json_text(said["text"]).split())
     for note in _objects(item.get("annotations")):
         if note.get("kind") == "description":
-            return " ".join(_string(note.get("text")).split())
+            return " ".join(json_text(note.get("text")).split())
     return ""
 
 
@@ -626,9 +627,5 @@ def _number(value: object) -> float | None:
     return float(cast("float", value)) if ok else None
 
 
-def _string(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    return json_text(value) or None

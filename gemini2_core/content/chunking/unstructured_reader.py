@@ -26,6 +26,7 @@ from gemini2_core.content.chunking.writing import (
     Writer,
     fenced,
     formula,
+    json_text,
     plain_inline,
     plain_markdown,
 )
@@ -100,7 +101,7 @@ def is_unstructured(value: object) -> bool:
         return False
     first = value[0]
     if isinstance(first, Mapping):
-        return first.get("type") in _TYPES and ("element_id" in first or "metadata" in first)
+        return str(first.get("type")) in _TYPES and ("element_id" in first or "metadata" in first)
     return hasattr(first, "to_dict") and hasattr(first, "metadata") and hasattr(first, "category")
 
 
@@ -256,13 +257,13 @@ class _Reader:
             self._write(waiting, before, None)
 
     def _left_out(self, item: _Item) -> bool:
-        kind = item.get("type")
+        kind = json_text(item.get("type"))
         return kind == "PageBreak" or (kind in _FURNITURE and not self._furniture)
 
     def _write(self, item: _Item, before: str | None, after: str | None) -> str:
         """Write an element that stands between two of such kinds; return its own."""
         self._number += 1
-        kind, text = item.get("type"), _string(item.get("text"))
+        kind, text = json_text(item.get("type")), json_text(item.get("text"))
         metadata = _metadata(item)
         place = _place(metadata)
         write = self._writer.add
@@ -292,7 +293,7 @@ class _Reader:
                 keep = "next"
             write(ElementKind.CAPTION, [plain_markdown(text)], place, keep_with=keep)
         else:
-            box = _BOXES.get(_string(kind), "")
+            box = _BOXES.get(kind, "")
             if kind == "CheckBox":
                 box = "[x] " if item.get("checked") is True else "[ ] "
             write(ElementKind.PARAGRAPH, [box + plain_markdown(text)], place)
@@ -303,12 +304,12 @@ class _Reader:
         if media is not None:
             self._writer.add(ElementKind.MEDIA, [media], place)
             return "floating"
-        words = self._policy.instead(_string(item.get("text")))
+        words = self._policy.instead(json_text(item.get("text")))
         self._writer.add(ElementKind.PARAGRAPH, [plain_markdown(words)], place)
         return "text"
 
     def _table(self, item: _Item, metadata: _Item, place: Place) -> str:
-        html = _string(metadata.get("text_as_html"))
+        html = json_text(metadata.get("text_as_html"))
         if html.strip():
             from gemini2_core.content.chunking.html_reader import read_html
 
@@ -326,12 +327,12 @@ class _Reader:
                     return "floating"
         if _has_image(metadata):
             return self._picture(item, metadata, place)
-        text = plain_markdown(_string(item.get("text")))
+        text = plain_markdown(json_text(item.get("text")))
         self._writer.add(ElementKind.PARAGRAPH, [text], place)
         return "text"
 
     def _medium(self, item: _Item, metadata: _Item, place: Place) -> Media | None:
-        alt = " ".join(_string(item.get("text")).split())
+        alt = " ".join(json_text(item.get("text")).split())
         declared = _text(metadata.get("image_mime_type"))
         held, path = _text(metadata.get("image_base64")), _text(metadata.get("image_path"))
         url = _text(metadata.get("image_url"))
@@ -365,7 +366,7 @@ class _Reader:
 
 def _kind(item: _Item) -> str:
     """What matters of an element to the caption beside it."""
-    floating = item.get("type") in _PICTURES | _TABLES or _has_image(_metadata(item))
+    floating = json_text(item.get("type")) in _PICTURES | _TABLES or _has_image(_metadata(item))
     return "floating" if floating else "text"
 
 
@@ -470,9 +471,5 @@ def _number(value: object) -> float | None:
     return float(cast("float", value)) if ok else None
 
 
-def _string(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    return json_text(value) or None

@@ -14,6 +14,7 @@ from gemini2_core.content.chunking.document import (
     KeepWith,
 )
 from gemini2_core.content.media import Media
+from gemini2_core.errors import InvalidInputError
 
 __all__ = [
     "Place",
@@ -21,6 +22,7 @@ __all__ = [
     "code_span",
     "fenced",
     "formula",
+    "json_text",
     "plain_inline",
     "plain_markdown",
     "table_parts",
@@ -157,6 +159,25 @@ class Writer:
             table_header=held.table_header,
             behind=behind if held.depth else "\n\n",
         )
+
+
+def json_text(value: object) -> str:
+    """A text out of JSON; "" for anything that is none.
+
+    Raises:
+        InvalidInputError: A lone surrogate, which JSON can hold and a text can't.
+    """
+    if not isinstance(value, str):
+        return ""
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInputError(
+                f"a text has a lone surrogate, {value[error.start]!r} at character {error.start}, "
+                "which is no Unicode text"
+            ) from None
+    return value
 
 
 def plain_markdown(text: str) -> str:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gemini2_core.content import find_media_links
@@ -236,6 +238,56 @@ def test_a_reference_to_nothing_is_named(tmp_path: Path) -> None:
 def test_what_is_no_docling_document_is_refused(value: Any, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"no DoclingDocument|no JSON"):
         read(value, tmp_path)
+
+
+def test_a_lone_surrogate_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="lone surrogate"):
+        read(texts_only("a \ud800"), tmp_path)
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    inner = value.items() if isinstance(value, dict) else ()
+    for key, one in enumerate(value) if isinstance(value, list) else inner:
+        yield from _places(one, (*path, key))
+
+
+ODD: list[Any] = [
+    None,
+    True,
+    -1,
+    10**30,
+    1e308,
+    float("nan"),
+    "",
+    "\ud800",
+    "x\0y",
+    "#/texts/0",
+    "list",
+]
+ODD += ["data:image/png;base64,xx", "http://[bad", "file:///x%zz", [], {}, [None], [[1]]]
+ODD += [{"$ref": "#/texts/1"}, [{"$ref": "#/pictures/0"}], {"$ref": "#/body"}]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.data(), st.sampled_from(["error", "alt", "skip"]))
+def test_whatever_stands_in_the_json_it_is_read_or_refused(
+    tmp_path: Path, data: st.DataObject, on_missing: Any
+) -> None:
+    raw = manual()
+    for path in data.draw(st.lists(st.sampled_from(list(_places(MANUAL))[1:]), max_size=3)):
+        holder: Any = raw
+        with suppress(KeyError, IndexError, TypeError):  # replaced already
+            for key in path[:-1]:
+                holder = holder[key]
+            holder[path[-1]] = copy.deepcopy(data.draw(st.sampled_from(ODD)))
+    try:
+        document = read(raw, tmp_path, on_missing=on_missing)
+    except (InvalidInputError, ConfigurationError):
+        return
+    assert [(one.start, one.end) for one in find_media_links(document.text)] == [
+        (one.start, one.end) for one in document.links
+    ]
 
 
 def test_the_caption_of_a_picture_that_isn_t_read_is_kept(tmp_path: Path) -> None:
