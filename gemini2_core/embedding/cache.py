@@ -101,6 +101,9 @@ class SqliteCache:
             (count,) = database.execute("SELECT count(*) FROM vectors").fetchone()
         return int(count)
 
+    def __reduce__(self) -> tuple[type[SqliteCache], tuple[Path]]:
+        return type(self), (self.path,)
+
     def __repr__(self) -> str:
         return f"SqliteCache({str(self.path)!r})"
 

@@ -137,7 +137,7 @@ class Gemini2Embedder:
         # What a copy is made from; the key and what is bound to this process don't leave it.
         self._arguments = {name: value for name, value in locals().items() if name != "self"}
         self._spec = model_spec(model)
-        self._dimensions = check_dimensions(self._spec, dimensions)
+        self._dimensions = check_dimensions(self._spec, _whole("dimensions", dimensions))
         self._task = read_task_type(task_type)
         self._space = EmbeddingSpace.of(self._spec, self._task)
         self._media_root = None if media_root is None else Path(media_root).expanduser()
@@ -157,8 +157,9 @@ class Gemini2Embedder:
             requests_per_minute=_optional("requests_per_minute", requests_per_minute),
             tokens_per_minute=_optional("tokens_per_minute", tokens_per_minute),
             rate_limiter=rate_limiter,
-            retry_seconds=retry_seconds,
+            retry_seconds=_seconds("retry_seconds", retry_seconds),
         )
+        _seconds("timeout", timeout)
         key = api_key if api_key is None or isinstance(api_key, str) else api_key.get_secret_value()
         self._connection: Connection | Client = client or Connection.resolve(
             api_key=key,
@@ -519,9 +520,21 @@ def _choice(name: str, value: _Word, allowed: Sequence[_Word]) -> _Word:
 
 
 def _positive(name: str, value: int, most: int | None = None) -> int:
-    if value < 1 or (most is not None and value > most):
+    if _whole(name, value) < 1 or (most is not None and value > most):
         allowed = "at least 1" if most is None else f"from 1 to {most}"
-        raise ConfigurationError(f"{name}={value} must be {allowed}")
+        raise ConfigurationError(f"{name}={value!r} must be {allowed}")
+    return value
+
+
+def _whole(name: str, value: object) -> int:
+    if not isinstance(value, int):
+        raise ConfigurationError(f"{name}={value!r} must be a whole number")
+    return value
+
+
+def _seconds(name: str, value: object) -> float:
+    if not isinstance(value, int | float) or not value >= 0:
+        raise ConfigurationError(f"{name}={value!r} must be a number of seconds, not below 0")
     return value
 
 

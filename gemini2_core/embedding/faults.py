@@ -25,6 +25,8 @@ from gemini2_core.errors import (
 __all__ = ["ConnectionLostError", "Fault", "Remedy", "read_fault"]
 
 _Json: TypeAlias = "Mapping[str, _Json] | Sequence[_Json] | str | int | float | bool | None"
+#: Of aiohttp and httpx, and of the threads that a client of the caller's is called in.
+_CLOSED = re.compile("closed|after shutdown")
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)s$")
 #: Real keys are 39 characters; a toy key such as "any" would garble the words it is part of.
 _SHORTEST_KEY = 8
@@ -91,7 +93,7 @@ def _read(error: Exception, secret: str | None) -> Fault:
     code = getattr(error, "code", None)
     if isinstance(code, int) and hasattr(error, "details"):
         return _read_api_error(error, code, secret)
-    if isinstance(error, RuntimeError) and "closed" in str(error):
+    if isinstance(error, RuntimeError) and _CLOSED.search(str(error)):
         return Fault(Remedy.STOP, ClosedError("the client was closed: make a new one"))
     if isinstance(error, (asyncio.TimeoutError, TimeoutError)) or "Timeout" in type(error).__name__:
         return Fault(Remedy.RETRY, ServiceTimeoutError("no answer within the timeout of a request"))

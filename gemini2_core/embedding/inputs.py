@@ -47,6 +47,8 @@ def read_inputs(
     for index, value in enumerate(inputs):
         title = titles[index] if titles is not None else None
         with _named(index):
+            if title is not None and not isinstance(title, str):
+                raise InvalidInputError(f"a title is a str, not {type(title).__name__}")
             contents.append(
                 Content.of(value, media_root=media_root, title=title, allow_remote=allow_remote)
             )

@@ -148,7 +148,7 @@ class Run:
             np.zeros((len(items), self.size), np.float32), np.zeros(len(items), np.bool_)
         )
         self.keys: list[str | None] = []
-        self.uploads = Uploads(service.transport)
+        self.uploads = Uploads(service.transport, service.secret)
         self.ready: deque[_Job] = deque()
         self.later: list[tuple[float, int, _Job]] = []
         self.order = itertools.count()
@@ -421,15 +421,22 @@ class Run:
             return
         if isinstance(fault.error, BadResponseError):
             self._bad_answer(job, fault.error)
-        elif fault.remedy is Remedy.STOP:
-            self._stop(fault.error)
-        elif fault.remedy is Remedy.NARROW:
+        elif fault.remedy is Remedy.NARROW or self._file_refused(job, fault):
             if len(job.places) == 1:
-                self._give_up(fault.error, job.places[0])
+                error = fault.error
+                if fault.remedy is not Remedy.NARROW:
+                    error = InvalidInputError(
+                        "the service can't read the file that this input refers to, or not with "
+                        f"these credentials: {error.message}"
+                    )
+                    error.__cause__ = fault.error.__cause__
+                self._give_up(error, job.places[0])
                 return
             middle = len(job.places) // 2
             self._push(_Job(job.places[:middle]))
             self._push(_Job(job.places[middle:]))
+        elif fault.remedy is Remedy.STOP:
+            self._stop(fault.error)
         elif fault.remedy is Remedy.WAIT:
             service.pace.exceeded(left_at, fault.wait, fault.items_per_minute, now)
             job.failures += 1
@@ -446,6 +453,17 @@ class Run:
                 self.changed.set()
         else:
             self._retry(job, fault)
+
+    def _file_refused(self, job: _Job, fault: Fault) -> bool:
+        """Whether it may be about a file that an item refers to.
+
+        The service says the same of one that has expired as of a key without rights.
+        """
+        return getattr(fault.error, "code", None) in (403, 404) and any(
+            not isinstance(part, str) and part.by_service
+            for place in job.places
+            for part in self.items[place].parts
+        )
 
     def _retry(self, job: _Job, fault: Fault) -> None:
         now = asyncio.get_running_loop().time()

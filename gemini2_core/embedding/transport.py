@@ -199,16 +199,19 @@ class _HookedTransport:
 class _ClientTransport:
     """The caller's own ``genai.Client``, whatever it is made of: its sync methods, in threads.
 
-    Its async side may be tied to the caller's loop, so it isn't touched; nor is the client ever
-    closed here.
+    Its async side may be tied to the caller's loop, so it isn't touched; nor is the client closed
+    here, unless it is ``owned``: one made for the caller's HTTP options.
     """
 
-    def __init__(self, client: Client, spec: ModelSpec, max_concurrency: int) -> None:
+    def __init__(
+        self, client: Client, spec: ModelSpec, max_concurrency: int, *, owned: bool = False
+    ) -> None:
         if not hasattr(client, "models") or not hasattr(client, "vertexai"):
             raise ConfigurationError(
                 f"client= must be a google.genai.Client, not {type(client).__name__}"
             )
         self._client = client
+        self._owned = owned
         backend = Backend.VERTEX if client.vertexai else Backend.GEMINI_API
         self._routes = _Routes(spec, backend)
         self._threads = ThreadPoolExecutor(max_concurrency, thread_name_prefix="gemini2-client")
@@ -247,6 +250,8 @@ class _ClientTransport:
 
     async def close(self) -> None:
         self._threads.shutdown(wait=False)
+        if self._owned:
+            self._client.close()
 
     async def _in_thread(self, call: partial[_T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
@@ -262,7 +267,7 @@ async def open_transport(
     if not isinstance(connection, Connection):
         return _ClientTransport(connection, spec, max_concurrency)
     if connection.brings_http_client():
-        return _ClientTransport(connection.client(None), spec, max_concurrency)
+        return _ClientTransport(connection.client(None), spec, max_concurrency, owned=True)
     from gemini2_core.embedding.session import open_session
 
     return _HookedTransport(connection, spec, open_session(max_concurrency))

@@ -19,8 +19,9 @@ _PROCESSING_SECONDS = 120.0
 class Uploads:
     """The files one run has put into the Files API; used on the engine's loop."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, secret: str | None) -> None:
         self._transport = transport
+        self._secret = secret
         self._files: dict[str, asyncio.Task[UploadedFile]] = {}
 
     async def uri(self, media: Media, data: bytes) -> str:
@@ -42,7 +43,7 @@ class Uploads:
             except Exception as error:
                 if isinstance(error, Gemini2Error):
                     raise
-                fault = read_fault(error)
+                fault = read_fault(error, self._secret)
                 if fault.remedy in (Remedy.STOP, Remedy.NARROW) or attempt == _TRIES:
                     raise fault.error from error
                 await asyncio.sleep(fault.wait or 0.5 * 2**attempt)

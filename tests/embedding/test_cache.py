@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -175,4 +176,13 @@ def test_a_forked_child_opens_the_file_for_itself(tmp_path: Path) -> None:
         os._exit(0 if right else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert cache._open() is connection
+    cache.close()
+
+
+def test_a_pickled_cache_opens_the_same_file(tmp_path: Path) -> None:
+    cache = SqliteCache(tmp_path / "c.sqlite")
+    cache.mset([("key", b"1234")])
+    again = pickle.loads(pickle.dumps(cache))
+    assert again.mget(["key"]) == [b"1234"]
+    again.close()
     cache.close()

@@ -558,3 +558,26 @@ def test_media_of_markdown_are_not_read_on_the_callers_loop(
 @pytest.mark.parametrize("text", ["x" * 300 + ".png", "a\0b.png"])
 def test_a_text_that_can_be_no_files_name_is_just_text(make: Make, text: str) -> None:
     assert len(make().embed_documents([text])) == 1
+
+
+def test_a_title_that_is_no_text_is_named(make: Make) -> None:
+    with pytest.raises(InvalidInputError, match=r"input 1: .*title.*int"):
+        make().embed_documents(["a", "b"], titles=[None, 5])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        {"retry_seconds": -1},
+        {"retry_seconds": "300"},
+        {"retry_seconds": float("nan")},
+        {"timeout": None},
+        {"max_concurrency": "8"},
+        {"max_concurrency": 1.5},
+        {"dimensions": 768.0},
+        {"dimensions": "768"},
+    ],
+)
+def test_an_argument_of_the_wrong_type_is_refused_at_once(argument: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=f"{next(iter(argument))}="):
+        Gemini2Embedder(api_key=KEY, **argument)

@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gemini2_core import Gemini2Embedder
+from gemini2_core import Gemini2Embedder, Media
 from gemini2_core.emulator import Emulator
 from gemini2_core.errors import (
     BadResponseError,
+    ClosedError,
     DailyQuotaError,
     InvalidInputError,
     QuotaError,
     ServiceError,
     ServiceTimeoutError,
 )
-from tests.embedding.conftest import Make
+from tests.embedding.conftest import KEY, Make
 
 TEXTS = [f"text {number} about fuel" for number in range(2000)]
 
@@ -228,3 +229,31 @@ def test_an_embedder_works_in_a_forked_child(make: Make) -> None:
         assert answer.read() == b"1"
     os.waitpid(child, 0)
     assert isinstance(embedder, Gemini2Embedder)
+
+
+def test_a_file_that_the_service_has_no_more_fails_alone(make: Make) -> None:
+    lost = Media.from_uri("files/abc123", "image/png")
+    with pytest.raises(InvalidInputError, match=r"input 1: .*file.*403") as caught:
+        make().embed_contents(["one", lost, "two", "three"])
+    assert caught.value.partial is not None
+    assert caught.value.partial.indices.tolist() == [0, 2, 3]
+
+
+def test_closing_during_a_call_through_a_callers_client_says_so(
+    make: Make, emulator: Emulator
+) -> None:
+    from google.genai import Client
+
+    emulator.configure(latency=0.3)
+    client = Client(api_key=KEY, http_options={"base_url": emulator.base_url})
+    embedder = Gemini2Embedder(client=client, max_concurrency=1, batch_size=1)
+
+    async def work() -> None:
+        call = asyncio.create_task(embedder.aembed_documents(TEXTS[:50]))
+        await asyncio.sleep(0.5)
+        embedder.close()
+        with pytest.raises(ClosedError):
+            await call
+
+    asyncio.run(work())
+    client.close()
