@@ -23,6 +23,7 @@ from gemini2_core.errors import (
     MissingExtraError,
 )
 from gemini2_core.index.backend import InThread
+from gemini2_core.index.edge_booleans import with_booleans, without_booleans
 from gemini2_core.index.edge_filters import edge_filter
 from gemini2_core.index.filters import JsonFilter
 from gemini2_core.index.lock import WriterLock
@@ -348,7 +349,7 @@ class EdgeBackend(InThread):
 
     def _point(self, one: Point) -> qdrant_edge.Point:
         vectors = {name: self._vector(vector) for name, vector in one.vectors.items()}
-        return self._edge.Point(one.id, vectors, one.payload)
+        return self._edge.Point(one.id, vectors, with_booleans(one.payload))
 
     def _vector(self, vector: Numbers | Sparse) -> Any:
         if isinstance(vector, Sparse):
@@ -414,7 +415,7 @@ def _read(one: Any) -> Point:
             vectors[name] = Sparse(list(vector.indices), list(vector.values))
         else:
             vectors[name] = np.asarray(vector, dtype=np.float32)
-    return Point(_own(one.id), vectors, dict(one.payload or {}))
+    return Point(_own(one.id), vectors, without_booleans(one.payload or {}))
 
 
 def _sync(folder: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gemini2_core.errors import InvalidInputError
+from gemini2_core.index.edge_booleans import BOOLEANS_KEY, boolean_term
 from gemini2_core.index.filters import JsonFilter
 
 if TYPE_CHECKING:
@@ -49,16 +50,30 @@ def _condition(given: Mapping[str, Any]) -> Any:
         case {"has_vector": name}:
             return qdrant_edge.HasVectorCondition(name)
         case {"nested": {"key": key, "filter": inner}}:
+            if _has_boolean(inner):
+                raise InvalidInputError(f"nested {key!r}: a folder can't match booleans in there")
             return qdrant_edge.NestedCondition(key, edge_filter(dict(inner)))
         case {"key": key}:
             return _field(key, given)
     return edge_filter(dict(given))
 
 
+def _has_boolean(given: object) -> bool:
+    if isinstance(given, Mapping):
+        return any(_has_boolean(inner) for inner in given.values())
+    if isinstance(given, list):
+        return any(_has_boolean(inner) for inner in given)
+    return isinstance(given, bool)
+
+
 def _field(key: str, given: Mapping[str, Any]) -> qdrant_edge.FieldCondition:
     import qdrant_edge
 
     told: dict[str, Any] = {}
+    value = (given.get("match") or {}).get("value")
+    if isinstance(value, bool):
+        term = qdrant_edge.MatchValue(boolean_term(key, value))
+        return qdrant_edge.FieldCondition(BOOLEANS_KEY, match=term)
     for name, value in given.items():
         match name:
             case "key":

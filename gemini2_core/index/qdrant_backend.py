@@ -534,6 +534,8 @@ class QdrantBackend(InThread):
 
     def _params(self, one: Pass) -> models.SearchParams | None:
         models = self._models
+        if not self._remote:
+            return None  # always exact, and it warns of being told so
         if one.exact:
             quantization = models.QuantizationSearchParams(ignore=True)
             return cast(

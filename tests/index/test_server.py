@@ -1,0 +1,182 @@
+"""What a Qdrant server is sent, held against a recorder: no server runs on this machine."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from gemini2_core.errors import AuthenticationError, IndexMismatchError, IndexUnavailableError
+from gemini2_core.index import MatryoshkaCollection
+from tests.index.recorder import Recorder, recorder
+
+SPACE = "gemini-embedding-2/RETRIEVAL"
+
+
+@pytest.fixture
+def server() -> Iterator[Recorder]:
+    with recorder() as kept:
+        yield kept
+
+
+def rows(n: int, size: int = 16) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    return np.random.default_rng(0).normal(size=(n, size)).astype(np.float32)
+
+
+def opened(url: str, **options: object) -> MatryoshkaCollection:
+    options = {"tiers": (4, 16), "retry_seconds": 5.0, **options}
+    return MatryoshkaCollection("docs", space=SPACE, url=url, **options)  # type: ignore[arg-type]
+
+
+def test_only_the_small_tier_gets_a_graph_and_int8(server: Recorder) -> None:
+    with opened(server.url, shard_number=3, replication_factor=2, hybrid=True):
+        made = server.of("PUT", "/docs")[0].body
+    small, large = made["vectors"]["4"], made["vectors"]["16"]
+    assert small["hnsw_config"]["m"] == 16
+    assert small["quantization_config"]["scalar"]["type"] == "int8"
+    assert small["quantization_config"]["scalar"]["always_ram"] is True
+    assert large["hnsw_config"]["m"] == 0
+    assert large["on_disk"] is True
+    assert "quantization_config" not in large
+    assert (made["shard_number"], made["replication_factor"]) == (3, 2)
+    assert made["sparse_vectors"] == {"bm25": {"modifier": "idf"}}
+    assert made["metadata"]["gemini2_embeddings"]["space"] == SPACE
+    assert made["metadata"]["gemini2_embeddings"]["tiers"] == {"4": "4", "16": "16"}
+
+
+def test_payload_indexes_are_made_once(server: Recorder) -> None:
+    with opened(server.url, payload_indexes={"metadata.source": "keyword"}):
+        asked = server.of("PUT", "/index")
+    assert [one.body for one in asked] == [
+        {"field_name": "metadata.source", "field_schema": "keyword"}
+    ]
+
+
+def test_both_passes_and_the_filter_go_in_one_request(server: Recorder) -> None:
+    query = rows(1)[0]
+    with opened(server.url) as collection:
+        before = len(server.asked)
+        hits = collection.search(query, 3, shortlist=20, filter={"source": ["a.md", "b.md"]})
+        (asked,) = server.asked[before:]
+    assert asked.path == "/collections/docs/points/query"
+    body = asked.body
+    assert (body["using"], body["limit"], len(body["query"]["nearest"])) == ("16", 3, 16)
+    first = body["prefetch"][0]
+    assert (first["using"], first["limit"], len(first["query"])) == ("4", 20, 4)
+    wanted = {"must": [{"key": "source", "match": {"any": ["a.md", "b.md"]}}]}
+    assert first["filter"] == wanted
+    assert first["params"]["quantization"] == {"rescore": False}
+    assert np.linalg.norm(first["query"]) == pytest.approx(1)
+    assert hits[0].id == 7
+    assert hits[0].payload == {"source": "a.md"}
+
+
+def test_three_tiers_nest_and_filter_in_the_innermost(server: Recorder) -> None:
+    with opened(server.url, tiers=(4, 8, 16)) as collection:
+        collection.search(rows(1), 2, shortlist=10, filter={"n": {"gte": 3}})
+    outer = server.of("POST", "/query")[0].body["prefetch"][0]
+    inner = outer["prefetch"][0]
+    assert [(p["using"], p["limit"]) for p in (outer, inner)] == [("8", 10), ("4", 40)]
+    assert "filter" not in outer
+    assert inner["filter"] == {"must": [{"key": "n", "range": {"gte": 3.0}}]}
+
+
+def test_words_are_fused_by_rank_in_the_same_request(server: Recorder) -> None:
+    with opened(server.url, hybrid=True) as collection:
+        collection.search(rows(1), 2, text="fuel pump", filter={"n": 1})
+    body = server.of("POST", "/query")[0].body
+    assert body["query"] == {"fusion": "rrf"}
+    dense, words = body["prefetch"]
+    assert (dense["using"], words["using"]) == ("16", "bm25")
+    assert dense["prefetch"][0]["filter"] == words["filter"]
+    assert words["query"]["values"] == [1.0, 1.0]
+
+
+def test_points_carry_every_tier_and_are_waited_for(server: Recorder) -> None:
+    with opened(server.url) as collection:
+        collection.add(["a", 5], rows(2), [{"n": 1}, {"n": 2}])
+    (asked,) = server.of("PUT", "/points")
+    assert asked.query == "wait=true"
+    for point in asked.body["points"]:
+        assert {name: len(vector) for name, vector in point["vector"].items()} == {"4": 4, "16": 16}
+    assert asked.body["points"][0]["payload"] == {"n": 1, "_id": "a"}
+    assert asked.body["points"][1]["id"] == 5
+
+
+def test_an_upload_goes_through_what_passes(server: Recorder) -> None:
+    with opened(server.url) as collection:
+        server.failures = [503, 0, 200, 429]
+        collection.add(range(1000), rows(1000))
+    assert sorted(server.ids) == list(range(1000))
+
+
+async def test_an_upload_goes_through_what_passes_async(server: Recorder) -> None:
+    async with opened(server.url) as collection:
+        server.failures = [503, 0, 200, 429]
+        await collection.aadd(range(1000), rows(1000))
+        assert (await collection.asearch(rows(1)))[0].id == 7
+        assert await collection.acount() == 1000
+    assert sorted(server.ids) == list(range(1000))
+
+
+def test_a_server_that_dies_says_what_it_had_taken(server: Recorder) -> None:
+    with opened(server.url, retry_seconds=0.5, parallel=2) as collection:
+        server.dies_after = 3
+        with pytest.raises(IndexUnavailableError, match=r"300 of 1,000 points are stored") as told:
+            collection.add(range(1000), rows(1000))
+        assert sorted(told.value.stored) == sorted(server.ids)
+        server.dies_after = None
+        collection.add(range(1000), rows(1000))
+    assert set(server.ids) == set(range(1000))
+
+
+def test_a_server_that_isnt_there_is_one_clear_error() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(IndexUnavailableError, match=rf"127\.0\.0\.1:{port} didn't answer"):
+        opened(f"http://127.0.0.1:{port}").open()
+
+
+async def test_a_server_that_isnt_there_is_one_clear_error_async() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(IndexUnavailableError, match=r"didn't answer .*Is it running"):
+        await opened(f"http://127.0.0.1:{port}").aopen()
+
+
+def test_a_wrong_key_is_said() -> None:
+    with recorder(key="right") as kept:
+        with pytest.raises(AuthenticationError, match=r"refused the key .*Invalid API key"):
+            opened(kept.url).open()
+
+
+@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
+def test_the_key_is_sent() -> None:
+    with recorder(key="right") as kept, opened(kept.url, api_key="right"):
+        assert {asked.key for asked in kept.asked} == {"right"}
+
+
+def test_another_space_is_an_error_that_names_both(server: Recorder) -> None:
+    opened(server.url).open().close()
+    other = MatryoshkaCollection("docs", space="gemini-embedding-001/RETRIEVAL", url=server.url)
+    with pytest.raises(
+        IndexMismatchError, match=r"holds vectors of gemini-embedding-2/.*gemini-embedding-001/"
+    ):
+        other.open()
+
+
+def test_a_server_that_keeps_no_metadata_is_an_error() -> None:
+    with recorder(keeps_metadata=False) as kept:
+        with pytest.raises(IndexMismatchError, match=r"1\.16"):
+            opened(kept.url).open()
+
+
+def test_a_collection_made_meanwhile_is_used(server: Recorder) -> None:
+    first, second = opened(server.url), opened(server.url)
+    first.open()
+    assert second.open().tiers == (4, 16)
+    assert len(server.of("PUT", "/docs")) == 1
