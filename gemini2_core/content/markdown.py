@@ -207,7 +207,8 @@ def _scan(text: str, references: Mapping[str, tuple[str, str]]) -> list[_Found]:
     Every position is looked at a bounded number of times: an opener is pushed and popped once,
     what closes a code span or a comment is looked up, a destination nests 8 parentheses at most.
     """
-    found: list[_Found] = []
+    # Alternative texts are cut out in the end: those of nested images would add up.
+    found: list[tuple[int, int, int, int, str, str]] = []
     openers = array("q")  # twice the position, + 1 for an image
     inactive = 0  # link openers below this depth already have a link in them
     ticks: dict[int, array[int]] | None = None
@@ -242,18 +243,20 @@ def _scan(text: str, references: Mapping[str, tuple[str, str]]) -> list[_Found]:
             if not active:
                 continue
             label_start = start + 1 + image
-            target = _target(text, label_start, at, references)
-            if target is None:
+            named = _target(text, label_start, at, references)
+            if named is None:
                 continue
-            position = target[0]
+            position, target, title = named
             if not image:
                 inactive = len(openers)
                 continue
             while found and found[-1][0] > start:
                 found.pop()
-            alt = _unescape(text[label_start:at])
-            found.append((start, position, alt, target[1], target[2]))
-    return found
+            found.append((start, position, label_start, at, target, title))
+    return [
+        (start, end, _unescape(text[first:last]), target, title)
+        for start, end, first, last, target, title in found
+    ]
 
 
 def _target(

@@ -43,13 +43,17 @@ if TYPE_CHECKING:
 
 __all__ = ["read_markdown"]
 
-#: Longer texts are read in pieces of about this many characters, cut before headings.
+#: Longer texts are read in pieces of about this many characters, so that memory stays flat.
 PIECE_CHARACTERS = 100_000
+_LONGEST_PIECE = 10 * PIECE_CHARACTERS
 
 _FRONT_MATTER = re.compile(
     r"(?:\ufeff)?---[ \t]*\r?\n(?:[^\r\n]*\r?\n){0,200}?(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)"
 )
-_CUT = re.compile(r"^(?:(#{1,6})[ \t]| {0,3}(`{3,}|~{3,}))", re.MULTILINE)
+# Before a heading; or after a blank line, before a line that can't go on with a list or with HTML.
+_CUT = re.compile(r"^(?:#{1,6}[ \t]| {0,3}(`{3,}|~{3,})|(?<=\n\n)[^\s<>*+#`~0-9-])", re.MULTILINE)
+#: HTML that goes on over blank lines.
+_RAW_HTML = (("<!--", "-->"), ("<pre", "</pre"), ("<script", "</script"), ("<style", "</style"))
 _DEFINITION = re.compile(r"^ {0,3}\[[^\]\n]+\]:", re.MULTILINE)
 _SIGN = re.compile(r"[\\`<]")
 _OPENING = re.compile(r"<(img|embed|object|picture|video|audio)\b", re.IGNORECASE)
@@ -171,23 +175,31 @@ def _parser() -> MarkdownIt:
 
 
 def _pieces(text: str) -> Iterator[tuple[int, int]]:
-    """Borders of pieces that can be read apart: before headings, outside code and comments."""
+    """Borders of pieces that can be read apart: between blocks, outside code, lists and HTML."""
     if not text:
         return
     start, fence = 0, ""
     if len(text) > PIECE_CHARACTERS:
         for match in _CUT.finditer(text):
-            if match[2]:
+            at = match.start()
+            if match[1]:
                 if not fence:
-                    fence = match[2]
-                elif match[2][0] == fence[0] and len(match[2]) >= len(fence):
+                    fence = match[1]
+                elif match[1][0] == fence[0] and len(match[1]) >= len(fence):
                     fence = ""
-            elif not fence and match.start() - start >= PIECE_CHARACTERS:
-                at = match.start()
-                if text.rfind("<!--", start, at) <= text.rfind("-->", start, at):
-                    yield start, at
-                    start = at
+            elif not fence and at - start >= PIECE_CHARACTERS:
+                if at - start < _LONGEST_PIECE and _in_html(text, start, at):
+                    continue
+                yield start, at
+                start = at
     yield start, len(text)
+
+
+def _in_html(text: str, start: int, end: int) -> bool:
+    return any(
+        text.rfind(opening, start, end) > text.rfind(closing, start, end)
+        for opening, closing in _RAW_HTML
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +277,7 @@ class _Reading:
                     link.target, alt=link.alt, title=link.title, line=self._line + line + 1
                 )
                 if media is None:
-                    instead = self._policy.instead(link.alt)
+                    instead = self._policy.instead(link.alt).replace("![", r"!\[")
                     edits.append(_Edit(link.start, link.end, (instead,)))
                 elif text[link.end - 1] != ")" or link.target[:5].lower() == "data:":
                     edits.append(_Edit(link.start, link.end, (media,)))
@@ -311,7 +323,7 @@ class _Reading:
             mime_type=part.mime_type,
             line=self._line + line + part.line + 1,
         )
-        return self._policy.instead(part.alt) if media is None else media
+        return self._policy.instead(part.alt).replace("![", r"!\[") if media is None else media
 
 
 def _one_line(part: str | Media) -> str | Media:

@@ -194,6 +194,8 @@ class MediaPolicy:
                 f"{media.name} is {known}, which the model doesn't read: convert it to "
                 f"{_converted(known, self.mime_types)}"
             )
+        if not media.remote and not known.startswith("image/"):
+            media.measure()  # a damaged file, or a page behind the end, is told here with its line
         return media
 
     def _directory(self, line: int | None) -> MediaDir:
