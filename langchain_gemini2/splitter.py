@@ -219,7 +219,7 @@ class MultimodalSplitter(BaseDocumentTransformer):
         theirs = {name: value for name, value in metadata.items() if name not in _PACKED}
         for chunk in chunks:
             own = {**flat_metadata(chunk.metadata()), "chunk_id": chunk.id}
-            if chunk.source in _UNNAMED:
+            if "source" in theirs or chunk.source in _UNNAMED:
                 del own["source"]
             yield Document(id=chunk.id, page_content=chunk.text, metadata={**theirs, **own})
 

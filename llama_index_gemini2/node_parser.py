@@ -63,7 +63,8 @@ class MultimodalNodeParser(NodeParser):
     - ``page``, ``bbox`` (JSON), ``seconds_start`` and ``seconds_end``, where known;
     - ``media``, JSON of a list, one for each medium: its reference, type, digest and measure.
 
-    Of these the embedding model is told the title alone.
+    Of these the embedding model is told the title alone. A docstore that is to notice changed
+    pictures is given ``with_digests(documents)``.
 
     Args:
         media_root: The folder that links are read from, the embedding model's own. None refuses
@@ -212,7 +213,8 @@ class MultimodalNodeParser(NodeParser):
             digest = hashlib.sha256()
             for chunk in self._chunks(document):
                 for media in chunk.media:
-                    digest.update(media.sha256().encode())
+                    known = media.digest or media.identity
+                    digest.update(f"{known}#{media.fragment or ''}\n".encode())
             copy = document.model_copy()
             copy.metadata = {**document.metadata, _DIGEST: digest.hexdigest()}
             for keys in ("excluded_embed_metadata_keys", "excluded_llm_metadata_keys"):
@@ -304,8 +306,10 @@ class MultimodalNodeParser(NodeParser):
     def _node(self, chunk: Chunk, document: BaseNode, identifier: str) -> TextNode:
         own = flat_metadata(chunk.metadata())
         untold = own.keys() - _TOLD
-        if chunk.source == document.node_id:
-            untold = {*untold, "source"}  # an id says nothing to a model
+        if "source" in document.metadata:
+            own["source"] = document.metadata["source"]
+        else:
+            untold = {*untold, "source"}  # an id, or what file_path says already
         # A medium that is a part of its own is embedded bare, as a query of its kind is.
         bare = chunk.parent_id is not None and not chunk.content.text_only
         theirs = document.metadata if self.include_metadata else {}

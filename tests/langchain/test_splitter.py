@@ -148,9 +148,14 @@ def test_links_start_from_the_folder_of_the_source(manual: Path) -> None:
     chapter = manual / "chapters" / "28.md"
     chapter.parent.mkdir()
     chapter.write_text("![pump](../figures/pump.png)", encoding="utf-8")
+    ids = set()
     for source in ("chapters/28.md", str(chapter)):
         document = Document(chapter.read_text(), metadata={"source": source})
-        assert _targets(_splitter(manual).split_documents([document])) == ["figures/pump.png"]
+        (chunk,) = _splitter(manual).split_documents([document])
+        assert _targets([chunk]) == ["figures/pump.png"]
+        assert chunk.metadata["source"] == source
+        ids.add(chunk.id)
+    assert len(ids) == 1, "the same wherever the folder lies"
 
 
 def test_parts_lists_and_content_blocks_are_read_in_order(manual: Path) -> None:

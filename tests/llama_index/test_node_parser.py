@@ -231,6 +231,9 @@ def test_a_directory_reader_s_documents_find_their_pictures(manual: Path) -> Non
     # Its Markdown reader takes the documents apart by headings, and leaves links as they are.
     (node,) = (n for n in _parser(manual)(documents) if "![" in n.get_content())
     assert _targets([node]) == ["figures/pump.png"]
+    assert node.metadata["source"] == "chapters/28.md"
+    assert node.metadata["file_path"] == str(chapter)
+    assert "source" not in node.get_metadata_str(MetadataMode.LLM)
 
 
 def test_a_picture_of_the_document_s_own_comes_after_its_text(manual: Path) -> None:

@@ -69,7 +69,8 @@ class Chunking:
 
         Args:
             value: What ``read`` takes.
-            source: Its name. If it is a file in ``media_root``, relative links start there.
+            source: Its name. If it is a file in ``media_root``, relative links start there, and
+                it is called by its path from there, so that ids are the same everywhere.
             title: Its title.
             metadata: What goes with every chunk.
             mime_type: What it is said to be; Markdown if it's a text and nothing is said.
@@ -77,14 +78,15 @@ class Chunking:
         Raises:
             InvalidInputError: It can't be read, or a medium is missing.
         """
+        name, base = self._place(source)
         documents = read(
             value,
-            source=source,
+            source=name,
             title=title,
             metadata=metadata,
             mime_type=mime_type,
             media_root=self.media_root,
-            base=self._base(source),
+            base=base,
             media_dir=self.media_dir,
             on_missing=self.on_missing,
             allow_remote=self.allow_remote,
@@ -98,17 +100,18 @@ class Chunking:
         )
         return chunk_documents(documents, self.settings)
 
-    def _base(self, source: str | None) -> Path | None:
-        """The folder of a source that is a file in ``media_root``."""
-        if not source or self.media_root is None or "\0" in source:
-            return None
+    def _place(self, source: str | None) -> tuple[str | None, Path | None]:
+        """Name and folder of a source; a file in ``media_root`` is called by its path from it."""
+        if not source or self.media_root is None:
+            return source, None
         root = Path(os.path.realpath(self.media_root))
-        bare = source.partition("#")[0]
-        for place in (Path(source), root / source, Path(bare), root / bare):
-            try:
-                found = Path(os.path.realpath(place))
-                if found.is_relative_to(root) and found.is_file():
-                    return found.parent
-            except (OSError, ValueError):
-                continue
-        return None
+        bare, mark, fragment = source.partition("#")
+        for name, end in ((source, ""), (bare, mark + fragment)):
+            for path in (Path(name), root / name):
+                try:
+                    found = Path(os.path.realpath(path))
+                    if found.is_relative_to(root) and found.is_file():
+                        return f"{found.relative_to(root).as_posix()}{end}", found.parent
+                except (OSError, ValueError):
+                    continue
+        return source, None
