@@ -46,7 +46,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Gemini2Embedder", "Secret"]
 
-_NEVER_PICKLED = {"api_key", "client", "credentials", "on_progress"}
+_NEVER_PICKLED = {"api_key", "credentials", "on_progress"}
+#: May hold secrets, and the environment of another process hasn't got them: without them a copy
+#: would ask another service, or none.
+_UNPORTABLE = ("client", "http_options")
 _Word = TypeVar("_Word", bound=str)
 #: An async call with more inputs than this is planned in a thread, not on the caller's loop.
 _PLANNED_INLINE = 64
@@ -474,6 +477,12 @@ class Gemini2Embedder:
         return type(self)(**self._arguments)
 
     def __getstate__(self) -> dict[str, Any]:
+        held = [name for name in _UNPORTABLE if self._arguments[name] is not None]
+        if held:
+            raise ConfigurationError(
+                f"can't be pickled with {' and '.join(held)}, which may hold secrets: make the "
+                "embedder in the other process"
+            )
         return {k: v for k, v in self._arguments.items() if k not in _NEVER_PICKLED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

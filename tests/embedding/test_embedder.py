@@ -581,3 +581,14 @@ def test_a_title_that_is_no_text_is_named(make: Make) -> None:
 def test_an_argument_of_the_wrong_type_is_refused_at_once(argument: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=f"{next(iter(argument))}="):
         Gemini2Embedder(api_key=KEY, **argument)
+
+
+def test_a_pickle_never_silently_leaves_out_which_service_is_asked(make: Make) -> None:
+    from google.genai import Client
+
+    client = Client(api_key=KEY)
+    for argument in ({"client": client}, {"http_options": {"headers": {"x-token": KEY}}}):
+        with pytest.raises(ConfigurationError, match=r"pickled.*secrets") as caught:
+            pickle.dumps(make(**argument))
+        assert KEY not in str(caught.value)
+    client.close()
