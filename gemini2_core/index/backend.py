@@ -11,7 +11,7 @@ from gemini2_core.index.operations import Operation, Together
 
 __all__ = ["Backend", "InThread"]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class Backend(Protocol):
@@ -26,7 +26,7 @@ class Backend(Protocol):
     side_by_side: int
     """Batches it likes to be given together."""
 
-    def run(self, operation: Operation[T]) -> T:
+    def run(self, operation: Operation[_T]) -> _T:
         """Do one thing.
 
         Raises:
@@ -35,7 +35,7 @@ class Backend(Protocol):
             IndexLockedError: Somebody else has the folder open.
         """
 
-    async def arun(self, operation: Operation[T]) -> T:
+    async def arun(self, operation: Operation[_T]) -> _T:
         """Do one thing without blocking the loop; the errors of ``run``."""
 
     def close(self) -> None:
@@ -52,7 +52,7 @@ class InThread:
         self._name = name
         self._pool: ThreadPoolExecutor | None = None
 
-    def run(self, operation: Operation[T]) -> T:
+    def run(self, operation: Operation[_T]) -> _T:
         """What the thread runs; each engine has its own."""
         raise NotImplementedError
 
@@ -67,7 +67,7 @@ class InThread:
             done.append(None)
         return done
 
-    async def arun(self, operation: Operation[T]) -> T:
+    async def arun(self, operation: Operation[_T]) -> _T:
         """Run it in the thread."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=self._name)

@@ -74,8 +74,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MatryoshkaCollection", "VectorsFor", "VectorsLike"]
 
-T = TypeVar("T")
-Steps = Generator[Operation[Any], Any, T]
+_T = TypeVar("_T")
+_Steps = Generator[Operation[Any], Any, _T]
 VectorsLike = EmbeddingResult | npt.ArrayLike
 VectorsFor = Callable[[Sequence[Record]], VectorsLike]
 
@@ -475,7 +475,7 @@ class MatryoshkaCollection:
 
     # ---- each method once, as steps that either driver takes
 
-    def _run(self, steps: Steps[T]) -> T:
+    def _run(self, steps: _Steps[_T]) -> _T:
         """Take the steps, blocking."""
         try:
             operation = next(steps)
@@ -487,9 +487,9 @@ class MatryoshkaCollection:
                 else:
                     operation = steps.send(answer)
         except StopIteration as done:
-            return cast("T", done.value)
+            return cast("_T", done.value)
 
-    async def _arun(self, steps: Steps[T]) -> T:
+    async def _arun(self, steps: _Steps[_T]) -> _T:
         """Take the steps on the running loop."""
         try:
             operation = next(steps)
@@ -501,9 +501,9 @@ class MatryoshkaCollection:
                 else:
                     operation = steps.send(answer)
         except StopIteration as done:
-            return cast("T", done.value)
+            return cast("_T", done.value)
 
-    def _opened(self) -> Steps[Mark]:
+    def _opened(self) -> _Steps[Mark]:
         if self._closed:
             raise ClosedError(f"collection {self._name!r} was closed")
         if self._mark is not None:
@@ -546,7 +546,7 @@ class MatryoshkaCollection:
             replication_factor=self._replication_factor,
         )
 
-    def _adopted(self, found: Description) -> Steps[Mark]:
+    def _adopted(self, found: Description) -> _Steps[Mark]:
         if not self._adopt:
             raise IndexMismatchError(
                 f"collection {self._name!r} at {self.where} has no mark that tells which model's "
@@ -583,7 +583,7 @@ class MatryoshkaCollection:
                 "no BM25 vector: copy it into a new one that is hybrid"
             )
 
-    def _asked(self, operation: Operation[T]) -> Steps[T]:
+    def _asked(self, operation: Operation[_T]) -> _Steps[_T]:
         yield from self._opened()
         return (yield from _ask(operation))
 
@@ -593,7 +593,7 @@ class MatryoshkaCollection:
         vectors: VectorsLike,
         payloads: Iterable[Mapping[str, object]] | None,
         texts: Iterable[str] | None,
-    ) -> Steps[list[PointId]]:
+    ) -> _Steps[list[PointId]]:
         mark = yield from self._opened()
         own = list(ids)
         rows = self._rows(vectors, mark.space, max(mark.tiers))
@@ -687,7 +687,7 @@ class MatryoshkaCollection:
             raise InvalidInputError("the vector has numbers that aren't finite").at(bad)
         return rows
 
-    def _deleting(self, ids: Iterable[PointId] | None, where: FilterLike | None) -> Steps[None]:
+    def _deleting(self, ids: Iterable[PointId] | None, where: FilterLike | None) -> _Steps[None]:
         if (ids is None) == (where is None):
             raise ConfigurationError("delete takes ids or filter=, one of them")
         if ids is not None:
@@ -701,12 +701,12 @@ class MatryoshkaCollection:
             raise ConfigurationError("delete with an empty filter would delete everything: drop()")
         yield from self._asked(Delete(filter=read))
 
-    def _dropping(self) -> Steps[None]:
+    def _dropping(self) -> _Steps[None]:
         yield from self._opened()
         yield from _ask(Drop())
         self._mark = None
 
-    def _getting(self, ids: Iterable[PointId], with_vectors: bool) -> Steps[list[Record]]:
+    def _getting(self, ids: Iterable[PointId], with_vectors: bool) -> _Steps[list[Record]]:
         mark = yield from self._opened()
         wanted = [point_id(one) for one in ids]
         if not wanted:
@@ -722,7 +722,7 @@ class MatryoshkaCollection:
         page: int,
         offset: PointId | None,
         with_vectors: bool,
-    ) -> Steps[tuple[list[Record], PointId | None]]:
+    ) -> _Steps[tuple[list[Record], PointId | None]]:
         mark = yield from self._opened()
         largest = _largest(mark)
         points, after = yield from _ask(
@@ -741,7 +741,7 @@ class MatryoshkaCollection:
         first_scores: bool,
         exact: bool,
         ef: int | None,
-    ) -> Steps[Results]:
+    ) -> _Steps[Results]:
         mark = yield from self._opened()
         if not isinstance(vector, EmbeddingResult):
             vector = np.atleast_2d(np.asarray(vector, dtype=np.float32))
@@ -773,7 +773,7 @@ class MatryoshkaCollection:
         cut = truncate(rows, smallest)[0] if first_scores else None
         return Results(_hit(one, tiers[largest], tiers[smallest], cut) for one in scored)
 
-    def _adding_tier(self, size: int, vectors_for: VectorsFor | None) -> Steps[None]:
+    def _adding_tier(self, size: int, vectors_for: VectorsFor | None) -> _Steps[None]:
         mark = yield from self._opened()
         check_tiers([size])
         if size in mark.sizes:
@@ -819,9 +819,9 @@ class MatryoshkaCollection:
             self._tiers = filled.sizes
 
 
-def _ask(operation: Operation[T]) -> Steps[T]:
+def _ask(operation: Operation[_T]) -> _Steps[_T]:
     answer = yield operation
-    return cast("T", answer)
+    return cast("_T", answer)
 
 
 def _terms(mark: Mark, text: str | None) -> dict[str, Sparse]:

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EdgeBackend"]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _BATCH = 128
 _MARK_FILE = "gemini2.json"
@@ -106,11 +106,11 @@ class EdgeBackend(InThread):
 
     # ---- running
 
-    def run(self, operation: Operation[T]) -> T:
+    def run(self, operation: Operation[_T]) -> _T:
         """Do one thing; one after the other, whatever the thread."""
         with self._lock:
             try:
-                return cast("T", self._done(operation))
+                return cast("_T", self._done(operation))
             except Gemini2Error:
                 raise
             except Exception as error:  # the engine raises bare Exceptions
@@ -132,33 +132,34 @@ class EdgeBackend(InThread):
             case Create(layout, mark):
                 return self._create(layout, mark)
             case WriteMark(mark):
-                return self._write_mark(self._folder, mark)
+                self._write_mark(self._folder, mark)
             case IndexField(field, kind):
-                return self._update("create_field_index", field, self._field_type(kind))
+                self._update("create_field_index", field, self._field_type(kind))
             case Together():
                 outcomes = self.in_turn(operation)
                 self._opened().flush()
                 return outcomes
             case Upsert(points):
-                return self._update("upsert_points", [self._point(one) for one in points])
+                self._update("upsert_points", [self._point(one) for one in points])
             case AddVector(name, size):
-                if name in self._config()["vectors"]:
-                    return None
-                return self._update("create_dense_vector", name, size, self._edge.Distance.Cosine)
+                if name not in self._config()["vectors"]:
+                    distance = self._edge.Distance.Cosine
+                    self._update("create_dense_vector", name, size, distance)
             case Tune(layout):
-                return self._tune(layout)
+                self._tune(layout)
             case SetVectors(name, ids, vectors):
                 rows = [
                     self._edge.PointVectors(own, {name: row})
                     for own, row in zip(ids, vectors.tolist(), strict=True)
                 ]
-                return self._update("update_vectors", rows)
+                self._update("update_vectors", rows)
             case Retrieve(ids, vectors=names):
                 return [_read(one) for one in self._opened().retrieve(list(ids), True, list(names))]
             case Delete(ids, filter=where):
                 if ids is not None:
-                    return self._update("delete_points", list(ids))
-                return self._update("delete_points_by_filter", edge_filter(where or {}))
+                    self._update("delete_points", list(ids))
+                else:
+                    self._update("delete_points_by_filter", edge_filter(where or {}))
             case Count(filter=where):
                 return self._opened().count(self._edge.CountRequest(True, self._filter(where)))
             case Scroll(limit, offset, filter=where, vectors=names):
@@ -166,10 +167,12 @@ class EdgeBackend(InThread):
             case Query(last, vectors=names):
                 return self._query(last, names)
             case Optimize(only_if_due):
-                return self._optimize(only_if_due)
+                self._optimize(only_if_due)
             case Drop():
-                return self._drop()
-        raise AssertionError(f"unknown operation {operation!r}")
+                self._drop()
+            case _:
+                raise AssertionError(f"unknown operation {operation!r}")
+        return None
 
     # ---- the folder
 
@@ -278,20 +281,22 @@ class EdgeBackend(InThread):
     # ---- layout
 
     def _laid_out(self, layout: Layout) -> qdrant_edge.EdgeConfig:
-        edge = self._edge
+        import qdrant_edge as edge
+
         names = list(layout.vectors)
-        sparse = {layout.sparse: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)}
+        words = edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)
         return edge.EdgeConfig(
             vectors={
                 name: self._tier(size, layout, first=name == names[0])
                 for name, size in layout.vectors.items()
             },
-            sparse_vectors=sparse if layout.sparse else None,  # type: ignore[arg-type]
+            sparse_vectors={layout.sparse: words} if layout.sparse else None,
             payload_memory=edge.Memory.Cold,
         )
 
     def _tier(self, size: int, layout: Layout, *, first: bool) -> qdrant_edge.EdgeVectorParams:
-        edge = self._edge
+        import qdrant_edge as edge
+
         if not first:
             # Only re-scored: no graph, and the disk is where it lives.
             graph = edge.HnswIndexConfig(0, layout.ef_construct, _FULL_SCAN_KB)
@@ -355,7 +360,7 @@ class EdgeBackend(InThread):
         if isinstance(vector, Sparse):
             return self._edge.SparseVector(vector.indices, vector.values)
         # A third of the time that a list or the array itself takes to be read.
-        return memoryview(np.ascontiguousarray(vector))
+        return memoryview(np.ascontiguousarray(vector))  # type: ignore[arg-type]  # it has a buffer
 
     def _filter(self, given: JsonFilter | None) -> qdrant_edge.Filter | None:
         return None if given is None else edge_filter(given)
@@ -394,7 +399,8 @@ class EdgeBackend(InThread):
         )
 
     def _params(self, one: Pass) -> qdrant_edge.SearchParams | None:
-        edge = self._edge
+        import qdrant_edge as edge
+
         if one.exact:
             ignored = edge.QuantizationSearchParams(ignore=True)
             return edge.SearchParams(exact=True, quantization=ignored)

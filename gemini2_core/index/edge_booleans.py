@@ -1,4 +1,4 @@
-"""Booleans in a folder's payloads, which qdrant-edge-py 0.9 stores but reads as 1 and 0 in filters."""
+"""Booleans in a folder's payloads: qdrant-edge-py 0.9 stores them, and filters can't match them."""
 
 from __future__ import annotations
 

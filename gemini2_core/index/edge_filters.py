@@ -30,7 +30,7 @@ def edge_filter(given: JsonFilter) -> qdrant_edge.Filter:
             clauses[name] = qdrant_edge.MinShould(conditions, int(value["min_count"]))
         elif name in {"must", "should", "must_not"}:
             # Qdrant takes one condition without a list around it.
-            some = value if isinstance(value, list) else [value]
+            some: list[Mapping[str, Any]] = value if isinstance(value, list) else [value]  # type: ignore[list-item]
             clauses[name] = [_condition(one) for one in some]
         else:
             raise InvalidInputError(f"a filter has no clause {name!r}")

@@ -88,7 +88,8 @@ def _joined(joint: str, value: object, prefix: str) -> JsonFilter:
     parts = value if isinstance(value, list | tuple) else [value]
     if not parts or not all(isinstance(part, Mapping) for part in parts):
         raise InvalidInputError(f"{joint} takes a list of dicts, not {value!r}")
-    return {_JOINTS[joint]: [{"must": _conditions(part, prefix)} for part in parts]}
+    told = [{"must": _conditions(part, prefix)} for part in parts if isinstance(part, Mapping)]
+    return {_JOINTS[joint]: told}
 
 
 def _field(key: str, value: object) -> list[JsonFilter]:

@@ -26,7 +26,8 @@ def point_id(own: PointId) -> PointId:
     Raises:
         InvalidInputError: Neither a string with something in it nor an integer from 0 to 2**64-1.
     """
-    if isinstance(own, bool) or not isinstance(own, int | str) or own == "":
+    given: object = own
+    if isinstance(given, bool) or not isinstance(given, int | str) or given == "":
         raise InvalidInputError(f"an id is a non-empty string or an integer, not {own!r}")
     if isinstance(own, int):
         if not 0 <= own <= _MAX:

@@ -41,7 +41,7 @@ __all__ = [
     "WriteMark",
 ]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 Numbers = npt.NDArray[np.float32]
 FieldType = Literal["keyword", "integer", "float", "bool", "datetime", "uuid", "text", "geo"]
 
@@ -139,8 +139,8 @@ class Pass:
     rescore: bool | None = None
 
 
-class Operation(Generic[T]):
-    """One thing asked of an engine; ``T`` is what it answers."""
+class Operation(Generic[_T]):
+    """One thing asked of an engine; ``_T`` is what it answers."""
 
     __slots__ = ()
 

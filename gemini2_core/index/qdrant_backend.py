@@ -56,9 +56,9 @@ if TYPE_CHECKING:
 
 __all__ = ["QdrantBackend"]
 
-T = TypeVar("T")
-Read = Callable[[Any], T]
-Call = tuple[str, dict[str, object], Read[T]]
+_T = TypeVar("_T")
+_Read = Callable[[Any], _T]
+_Call = tuple[str, dict[str, object], _Read[_T]]
 
 _BATCH = 100
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 4.0
@@ -148,13 +148,13 @@ class QdrantBackend(InThread):
 
     # ---- running
 
-    def run(self, operation: Operation[T]) -> T:
+    def run(self, operation: Operation[_T]) -> _T:
         """Do one thing, repeating what failed in passing."""
         if isinstance(operation, Together):
-            return cast("T", self._together(operation))
+            return cast("_T", self._together(operation))
         call = self._call(operation)
         if call is None:
-            return cast("T", None)
+            return cast("_T", None)
         method, arguments, read = call
         if not self._remote:
             # Python's own brute force isn't meant for several threads.
@@ -170,11 +170,11 @@ class QdrantBackend(InThread):
         raise AssertionError("the last wait is None")
 
     def _once(
-        self, operation: Operation[T], method: str, arguments: dict[str, object], read: Read[T]
-    ) -> T:
+        self, operation: Operation[_T], method: str, arguments: dict[str, object], read: _Read[_T]
+    ) -> _T:
         try:
             return read(getattr(self._sync(), method)(**arguments))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # the client raises its own and httpx's and grpc's
             return self._failed(operation, error)
 
     def _together(self, operation: Together) -> list[IndexUnavailableError | None]:
@@ -191,21 +191,21 @@ class QdrantBackend(InThread):
         with ThreadPoolExecutor(self._parallel, thread_name_prefix="qdrant-write") as pool:
             return list(pool.map(write, operation.writes))
 
-    async def arun(self, operation: Operation[T]) -> T:
+    async def arun(self, operation: Operation[_T]) -> _T:
         """Do one thing on the running loop, repeating what failed in passing."""
         if not self._remote:
             return await super().arun(operation)
         if isinstance(operation, Together):
-            return cast("T", await self._atogether(operation))
+            return cast("_T", await self._atogether(operation))
         call = self._call(operation)
         if call is None:
-            return cast("T", None)
+            return cast("_T", None)
         method, arguments, read = call
         for wait in self._waits(operation):
             try:
                 answer: Awaitable[object] = getattr(self._async(), method)(**arguments)
                 return read(await answer)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # as above
                 try:
                     return self._failed(operation, error)
                 except IndexUnavailableError as failed:
@@ -229,7 +229,7 @@ class QdrantBackend(InThread):
             tasks = [group.create_task(write(one)) for one in operation.writes]
         return [task.result() for task in tasks]
 
-    def _waits(self, operation: Operation[T]) -> Iterator[float | None]:
+    def _waits(self, operation: Operation[_T]) -> Iterator[float | None]:
         """Seconds before each repetition; None when this was the last try."""
         # Opening asks first of all whether anybody is there: that is answered at once.
         seconds = 0.0 if isinstance(operation, Describe) else self._retry_seconds
@@ -240,21 +240,21 @@ class QdrantBackend(InThread):
             wait = min(2 * wait, _LONGEST_WAIT)
         yield None
 
-    def _failed(self, operation: Operation[T], error: Exception) -> T:
+    def _failed(self, operation: Operation[_T], error: Exception) -> _T:
         if isinstance(error, Gemini2Error):
             raise error
         try:
             raise self._told(error) from error
         except _NotFoundError:
             if isinstance(operation, Describe):
-                return cast("T", None)
+                return cast("_T", None)
             raise IndexUnavailableError(
                 f"there is no collection {self._name!r} at {self.where} any more",
                 code=404,
             ) from error
         except _ExistsError:
             if isinstance(operation, Create):
-                return cast("T", False)
+                return cast("_T", False)
             raise IndexUnavailableError(f"{self.where}: {error}", code=409) from error
 
     def _told(self, error: Exception) -> Exception:
@@ -366,12 +366,12 @@ class QdrantBackend(InThread):
 
     # ---- what each operation is in the client's words
 
-    def _call(self, operation: Operation[T]) -> Call[T] | None:
+    def _call(self, operation: Operation[_T]) -> _Call[_T] | None:
         """Method, arguments and reader; None for what this engine does by itself."""
         call = self._worded(operation)
-        return cast("Call[T] | None", call)
+        return cast("_Call[_T] | None", call)
 
-    def _worded(self, operation: Operation[Any]) -> Call[Any] | None:
+    def _worded(self, operation: Operation[Any]) -> _Call[Any] | None:
         models = self._models
         at: dict[str, object] = {"collection_name": self._name}
         match operation:
@@ -532,27 +532,16 @@ class QdrantBackend(InThread):
             ),
         )
 
-    def _params(self, one: Pass) -> models.SearchParams | None:
-        models = self._models
+    def _params(self, one: Pass) -> object:
         if not self._remote:
             return None  # always exact, and it warns of being told so
+        params, quantization = self._models.SearchParams, self._models.QuantizationSearchParams
         if one.exact:
-            quantization = models.QuantizationSearchParams(ignore=True)
-            return cast(
-                "models.SearchParams",
-                models.SearchParams(exact=True, quantization=quantization),
-            )
+            return params(exact=True, quantization=quantization(ignore=True))
         if one.ef is None and one.rescore is None:
             return None
-        return cast(
-            "models.SearchParams",
-            models.SearchParams(
-                hnsw_ef=one.ef,
-                quantization=None
-                if one.rescore is None
-                else models.QuantizationSearchParams(rescore=one.rescore),
-            ),
-        )
+        rescored = None if one.rescore is None else quantization(rescore=one.rescore)
+        return params(hnsw_ef=one.ef, quantization=rescored)
 
 
 def _passing(error: IndexUnavailableError) -> bool:
@@ -570,11 +559,11 @@ def _reason(error: Exception) -> str:
         return text[:200] or str(getattr(error, "reason_phrase", ""))
 
 
-def _nothing(answer: object) -> None:
+def _nothing(_answer: object) -> None:
     return None
 
 
-def _true(answer: object) -> bool:
+def _true(_answer: object) -> bool:
     return True
 
 

@@ -90,7 +90,11 @@ class Recorder:
 
     def _info(self, there: dict[str, Any]) -> dict[str, Any]:
         params = {"vectors": there["vectors"], "sparse_vectors": there.get("sparse_vectors")}
-        config = {"params": params, "hnsw_config": HNSW, "optimizer_config": OPTIMIZER}
+        config: dict[str, Any] = {
+            "params": params,
+            "hnsw_config": HNSW,
+            "optimizer_config": OPTIMIZER,
+        }
         if self.keeps_metadata:
             config["metadata"] = there.get("metadata")
         return {

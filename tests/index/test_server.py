@@ -149,9 +149,11 @@ async def test_a_server_that_isnt_there_is_one_clear_error_async() -> None:
 
 
 def test_a_wrong_key_is_said() -> None:
-    with recorder(key="right") as kept:
-        with pytest.raises(AuthenticationError, match=r"refused the key .*Invalid API key"):
-            opened(kept.url).open()
+    with (
+        recorder(key="right") as kept,
+        pytest.raises(AuthenticationError, match=r"refused the key .*Invalid API key"),
+    ):
+        opened(kept.url).open()
 
 
 @pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
@@ -170,9 +172,8 @@ def test_another_space_is_an_error_that_names_both(server: Recorder) -> None:
 
 
 def test_a_server_that_keeps_no_metadata_is_an_error() -> None:
-    with recorder(keeps_metadata=False) as kept:
-        with pytest.raises(IndexMismatchError, match=r"1\.16"):
-            opened(kept.url).open()
+    with recorder(keeps_metadata=False) as kept, pytest.raises(IndexMismatchError, match=r"1\.16"):
+        opened(kept.url).open()
 
 
 def test_a_collection_made_meanwhile_is_used(server: Recorder) -> None:
