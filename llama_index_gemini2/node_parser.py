@@ -37,7 +37,8 @@ from llama_index_gemini2.nodes import node_content
 __all__ = ["MultimodalNodeParser", "file_document"]
 
 _NAMESPACE = uuid.UUID("0b9b7c1a-6d6c-5d8e-9d5b-6d6d3d0c2f11")
-_DIGEST = "media_sha256"
+#: On documents alone: on nodes, it would change those that nothing has changed in.
+_DIGEST = "content_sha256"
 #: Of the metadata of a chunk, what an embedding model and a chat model are told.
 _EMBEDDED = frozenset({"title"})
 _TOLD = frozenset({"title", "source", "page", "seconds_start", "seconds_end"})
@@ -200,7 +201,7 @@ class MultimodalNodeParser(NodeParser):
         return super().from_dict(kept, **kwargs)
 
     def with_digests(self, documents: Iterable[Document]) -> list[Document]:
-        """Note the digest of each document's media in its metadata, as ``media_sha256``.
+        """Note the digest of each document's media in its metadata, as ``content_sha256``.
 
         A docstore compares documents by text and metadata, blind to the files that they name;
         with this it notices a changed picture too. Neither model is told it.
@@ -210,7 +211,7 @@ class MultimodalNodeParser(NodeParser):
         """
         noted = []
         for document in documents:
-            digest = hashlib.sha256()
+            digest = hashlib.sha256(str(document.metadata.get(_DIGEST, "")).encode())
             for chunk in self._chunks(document):
                 for media in chunk.media:
                     known = media.digest or media.identity
@@ -312,7 +313,8 @@ class MultimodalNodeParser(NodeParser):
             untold = {*untold, "source"}  # an id, or what file_path says already
         # A medium that is a part of its own is embedded bare, as a query of its kind is.
         bare = chunk.parent_id is not None and not chunk.content.text_only
-        theirs = document.metadata if self.include_metadata else {}
+        theirs = {**document.metadata} if self.include_metadata else {}
+        theirs.pop(_DIGEST, None)
         return TextNode(
             id_=identifier,
             text=chunk.text,
@@ -360,9 +362,9 @@ def file_document(path: str | os.PathLike[str], **metadata: Any) -> Document:
     return Document(
         id_=str(uuid.uuid5(_NAMESPACE, place.as_posix())),
         text_resource=MediaResource(path=place),
-        metadata={"source": place.as_posix(), "sha256": digest, **metadata},
-        excluded_embed_metadata_keys=["source", "sha256"],
-        excluded_llm_metadata_keys=["sha256"],
+        metadata={"source": place.as_posix(), _DIGEST: digest, **metadata},
+        excluded_embed_metadata_keys=["source", _DIGEST],
+        excluded_llm_metadata_keys=[_DIGEST],
     )
 
 

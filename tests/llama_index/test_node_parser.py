@@ -364,11 +364,11 @@ def test_the_digest_of_the_media_is_told_to_no_model(manual: Path) -> None:
     parser = _parser(manual)
     given = _document()
     (document,) = parser.with_digests([given])
-    assert "media_sha256" not in given.metadata
-    assert len(document.metadata["media_sha256"]) == 64
+    assert "content_sha256" not in given.metadata
+    assert len(document.metadata["content_sha256"]) == 64
     for mode in (MetadataMode.EMBED, MetadataMode.LLM):
-        assert "media_sha256" not in document.get_metadata_str(mode)
-        assert all("media_sha256" not in n.get_metadata_str(mode) for n in parser([document]))
+        assert "content_sha256" not in document.get_metadata_str(mode)
+    assert parser([document])[0].metadata == parser([given])[0].metadata
 
 
 def test_a_pipeline_with_workers_makes_the_same_nodes(manual: Path) -> None:
