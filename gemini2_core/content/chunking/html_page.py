@@ -47,7 +47,6 @@ _MAX_COLUMNS = 200
 #: Cells that a table is filled up with; with more it is no table for a reader.
 _MAX_FILLED = 20_000
 _MAX_ROWS_SPANNED = 1000
-_MAX_INDENT = 8
 _MAX_SRCSET = 10_000
 
 
@@ -261,8 +260,9 @@ class Page:
             keep: KeepWith = "previous" if after else "none"
             self.add(_Block(ElementKind.CAPTION, parts, keep_with=keep))
         elif self.lists:
-            indent = "  " * min(len(self.lists) - 1, _MAX_INDENT)
-            marker, self.marker = self.marker or "  ", ""
+            # Never four spaces: a chunk that began there would begin with code.
+            indent = "  " if len(self.lists) > 1 or not self.marker else ""
+            marker, self.marker = self.marker, ""
             self.add(_Block(ElementKind.LIST_ITEM, [f"{indent}{marker}", *parts], behind="\n"))
         else:
             self.add(_Block(ElementKind.PARAGRAPH, parts))
@@ -315,6 +315,8 @@ def _written(inline: Sequence[_Inline]) -> list[str | Media]:
         plain = _BLANKS.sub(" ", "".join(raw))
         raw.clear()
         written = plain_inline(plain, beside_media=beside)
+        if written.startswith("~~~"):  # a fence, if it begins a line
+            written = f"\\{written}"
         begun = pieces[-1][-1:] if pieces else ""
         if plain[:1] == " " and begun not in (" ", "\n"):
             pieces.append(" ")

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 #: Memory that a process of its own may take.
-_MAX_MEMORY = 3_000_000_000
+_MAX_MEMORY = 1_500_000_000
 #: Pixels of one picture: 8,000 x 8,000.
 MAX_PIXELS = 64_000_000
 _MAX_FIGURES = 1000

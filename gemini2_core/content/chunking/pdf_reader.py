@@ -41,6 +41,10 @@ PdfMode: TypeAlias = Literal["pages", "text+figures", "auto"]
 
 #: Pages of one Document.
 _GROUP = 16
+#: Most pages of a PDF; a longer one is made to harm, or should be split.
+_MAX_PAGES = 50_000
+#: Missing pages in a row after which the others are taken to be missing too.
+_MAX_MISSING = 100
 #: Pages whose running text is looked at first.
 _LOOKED_AT = 8
 #: Letters and digits below which a page with something else on it has no text layer.
@@ -84,7 +88,7 @@ def read_pdf(
         pdf: A path, or the bytes.
         mode: As above.
         num_workers: Processes that read the text. None is one, or up to four for a long PDF;
-            0 reads in this process, without their bounds on time (30 s a page) and memory (3 GB).
+            0 reads in this process, without their bounds on time (30 s a page) and memory (1.5 GB).
         min_figure: Points; a picture with a shorter side is a bullet or a line, and left out.
         source: Name for ids and errors; None is the path.
         media_root: The folder that chunks' links are relative to.
@@ -149,6 +153,8 @@ class _Reading:
         except InvalidInputError as error:
             self._problem(error.message)
             return
+        if self._too_long(count):
+            return
         for first in range(1, count + 1, _GROUP):
             builder = self._builder()
             for number in range(first, min(first + _GROUP, count + 1)):
@@ -172,6 +178,8 @@ class _Reading:
             self._problem(str(error))
             return
         try:
+            if self._too_long(opened.pages):
+                return
             if self._title is None:
                 self._title = opened.title.strip() or None
             yield from self._groups(opened, mode, min_figure)
@@ -184,14 +192,17 @@ class _Reading:
             outline.setdefault(target, []).append((level, text))
         body = 0.0
         group: list[PdfPage] = []
+        missing = 0
         numbers = range(1, opened.pages + 1)
         for number, found in enumerate(opened.read(numbers, smallest=min_figure), start=1):
             if isinstance(found, ExtractError):
                 self._problem(str(found), number)
+                missing += 1
             else:
                 group.append(found)
-            full = len(group) >= _GROUP or number == opened.pages
-            if not full:
+                missing = 0
+            last = number == opened.pages or missing == _MAX_MISSING
+            if len(group) < _GROUP and not last:
                 continue
             body = body or body_size(group[:_LOOKED_AT])
             builder = self._builder()
@@ -200,6 +211,8 @@ class _Reading:
             group = []
             if builder.length:
                 yield self._built(builder)
+            if last:
+                return
 
     def _add(
         self,
@@ -288,6 +301,11 @@ class _Reading:
             else:
                 self._whole = refer(self._source, "application/pdf")
         return self._whole
+
+    def _too_long(self, pages: int) -> bool:
+        if pages > _MAX_PAGES:
+            self._problem(f"it says that it has {pages:,} pages, {_MAX_PAGES:,} are read at most")
+        return pages > _MAX_PAGES
 
     def _problem(self, message: str, page: int | None = None) -> None:
         if self._policy.on_missing == "error":
