@@ -278,10 +278,13 @@ def _check(content: Content, spec: ModelSpec, backend: Backend, index: int) -> N
     check_limits(content, spec, backend, index=index)
     if backend is not Backend.VERTEX:
         return
+    together = 0
     for medium in content.media:
-        if medium.size() > FILES_API_BYTES:
+        together += medium.size()
+        if together > FILES_API_BYTES:
+            others = " with the media before it" if together > medium.size() else ""
             raise LimitError(
-                f"{medium.name} has {medium.size() / 1e6:.1f} MB, more than the "
+                f"{medium.name} has{others} {together / 1e6:.1f} MB, more than the "
                 f"{FILES_API_BYTES / 1e6:.0f} MB that go into a request, and Vertex has no Files "
                 "API: put it into Cloud Storage and pass its gs:// address"
             ).at(index)

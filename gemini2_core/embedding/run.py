@@ -342,10 +342,11 @@ class Run:
         return bodies
 
     async def _body(self, item: Item) -> dict[str, Json]:
+        inline = await self._inline_bytes(item)
         return request_item(
             self.service.spec.id,
             [
-                text_part(part) if isinstance(part, str) else await self._media_part(part)
+                text_part(part) if isinstance(part, str) else await self._media_part(part, inline)
                 for part in item.parts
             ],
             dimensions=self.wanted_dimensions,
@@ -353,11 +354,20 @@ class Run:
             title=item.prompt.title,
         )
 
-    async def _media_part(self, media: Media) -> dict[str, Json]:
+    async def _inline_bytes(self, item: Item) -> int:
+        """Bytes above which a medium of the item goes through the Files API."""
+        held = [part for part in item.parts if not isinstance(part, str) and not part.by_service]
+        if len(held) < 2 or self.service.transport.backend is Backend.VERTEX:
+            return FILES_API_BYTES
+        sizes = await asyncio.to_thread(lambda: [media.size() for media in held])
+        # Each may fit where all together don't.
+        return FILES_API_BYTES if sum(sizes) <= FILES_API_BYTES else FILES_API_BYTES // len(held)
+
+    async def _media_part(self, media: Media, inline: int) -> dict[str, Json]:
         if media.by_service:
             return file_part(str(media.source), media.mime_type)
         data = await asyncio.to_thread(media.read)
-        if len(data) > FILES_API_BYTES:
+        if len(data) > inline:
             return file_part(await self.uploads.uri(media, data), media.mime_type)
         return bytes_part(data, media.mime_type)
 

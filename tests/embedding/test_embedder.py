@@ -592,3 +592,21 @@ def test_a_pickle_never_silently_leaves_out_which_service_is_asked(make: Make) -
             pickle.dumps(make(**argument))
         assert KEY not in str(caught.value)
     client.close()
+
+
+def test_media_that_are_too_much_together_go_through_the_files_api(
+    make: Make,
+    emulator: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+    picture: Path,
+    other_picture: Path,
+) -> None:
+    # Each fits into a request, both don't; beside a small one the limit stays what it is.
+    sizes = [path.stat().st_size for path in (picture, other_picture)]
+    monkeypatch.setattr("gemini2_core.embedding.run.FILES_API_BYTES", sum(sizes) - 1)
+    make(batch_size=1).embed_contents([[picture, other_picture], [picture, "text"]])
+    contents = [item["content"]["parts"] for item in sent(emulator)]
+    (both,) = (parts for parts in contents if "text" not in parts[1])
+    (one,) = (parts for parts in contents if "text" in parts[1])
+    assert any("file_data" in part for part in both)
+    assert "inline_data" in one[0]
