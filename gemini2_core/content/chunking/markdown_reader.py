@@ -269,16 +269,20 @@ class _Reading:
                 for first, last in _html_spans(inline.text):
                     start, end = inline.position(first), inline.position(last - 1) + 1
                     line = bisect_right(starts, start) - 1
-                    if parts := self._html(inline.text[first:last], line):
-                        edits.append(_Edit(start, end, parts))
+                    if found := self._html(inline.text[first:last], line):
+                        edits.append(_Edit(start, end, found))
             for link in inline.links(references):
                 line = bisect_right(starts, link.start) - 1
                 media = self._policy.link(
                     link.target, alt=link.alt, title=link.title, line=self._line + line + 1
                 )
-                if media is None:
+                parts = () if media is None else self._policy.parts(media, self._line + line + 1)
+                if media is None or not parts:
                     instead = self._policy.instead(link.alt).replace("![", r"!\[")
                     edits.append(_Edit(link.start, link.end, (instead,)))
+                elif len(parts) > 1:
+                    spaced = [piece for part in parts for piece in (" ", part)]
+                    edits.append(_Edit(link.start, link.end, tuple(spaced[1:])))
                 elif text[link.end - 1] != ")" or link.target[:5].lower() == "data:":
                     edits.append(_Edit(link.start, link.end, (media,)))
                 else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -134,6 +135,31 @@ class MediaPolicy:
         except InvalidInputError as error:
             self._missing(error, line)
             return None
+
+    def parts(self, media: Media, line: int | None = None) -> tuple[Media, ...]:
+        """A medium, or references to its parts if it is longer than the model takes at once.
+
+        Returns:
+            Nothing if it can't be read and that is no error.
+
+        Raises:
+            InvalidInputError: It can't be read, with ``on_missing="error"``.
+        """
+        local = isinstance(media.source, Path) and media.fragment is None
+        if not local or media.mime_type.startswith("image/"):
+            return (media,)
+        from gemini2_core.content.chunking.media_reader import read_media
+
+        assert isinstance(media.source, Path)
+        try:
+            documents = list(read_media(media.source, media_root=self.link_root))
+        except InvalidInputError as error:
+            self._missing(error, line)
+            return ()
+        found = [part for document in documents for part in document.media]
+        if len(found) < 2:
+            return (media,)
+        return tuple(replace(part, alt=media.alt, digest=media.digest) for part in found)
 
     @property
     def link_root(self) -> Path | None:

@@ -312,3 +312,16 @@ def test_a_large_corpus_is_quick_and_its_media_are_references(tmp_path: Path) ->
     started = time.process_time()
     chunks = sum(1 for _ in chunk_documents(read_markdown(text, source="s", media_root=tmp_path)))
     assert (time.process_time() - started) / chunks < 0.004  # 1 ms on a quiet core
+
+
+def test_what_is_too_long_for_the_model_becomes_links_to_its_parts(root: Path) -> None:
+    (root / "long.wav").write_bytes(samples.wav(200))
+    (root / "long.pdf").write_bytes(samples.pdf(9))
+    document = _read("![talk](long.wav)\n\n![manual](long.pdf)\n\n![](m.pdf)\n", root)
+    fragments = [str(medium.fragment or "") for medium in document.media]
+    assert fragments[:4] == ["t=0,60", "t=60,120", "t=120,180", "t=180,200"]
+    assert fragments[4:] == [*(f"page={number}" for number in range(1, 10)), ""]
+    assert {medium.alt for medium in document.media} == {"talk", "manual", ""}
+    chunks = list(chunk_documents([document]))
+    assert [str(m.fragment or "") for chunk in chunks for m in chunk.media] == fragments
+    assert all(sum(m.measure().seconds or 0 for m in chunk.media) <= 180 for chunk in chunks)
