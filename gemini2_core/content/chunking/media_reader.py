@@ -227,6 +227,7 @@ def film_windows(
                 end = key_frame(start + window)
                 if end <= start + _SHORTEST:  # none within the window: the next one behind it
                     end = _next_key_frame(film, stream, offset, start, start + longest)
+                    end = seconds if end == math.inf and seconds - start <= longest else end
                 if end - start > longest + _SLACK or end <= start:
                     raise LimitError(
                         f"{path.name!r} has no key frame between {start:.1f} s and "
