@@ -316,18 +316,19 @@ class _Reading:
         found = html_parts(html)
         if all(isinstance(part, str) for part in found):
             return ()
-        parts = (part if isinstance(part, str) else self._medium(part, line) for part in found)
+        parts = [one for part in found for one in self._shown(part, line)]
         return tuple(part for part in parts if part) or ("",)
 
-    def _medium(self, part: HtmlPart, line: int) -> str | Media:
-        assert not isinstance(part, str)
-        media = self._policy.link(
-            part.target,
-            alt=part.alt,
-            mime_type=part.mime_type,
-            line=self._line + line + part.line + 1,
-        )
-        return self._policy.instead(part.alt).replace("![", r"!\[") if media is None else media
+    def _shown(self, part: HtmlPart, line: int) -> list[str | Media]:
+        """A text, or a medium: itself, its parts, or what stands instead of it."""
+        if isinstance(part, str):
+            return [part]
+        place = self._line + line + part.line + 1
+        media = self._policy.link(part.target, alt=part.alt, mime_type=part.mime_type, line=place)
+        parts = () if media is None else self._policy.parts(media, place)
+        if not parts:
+            return [self._policy.instead(part.alt).replace("![", r"!\[")]
+        return [piece for one in parts for piece in (" ", one)][1:]
 
 
 def _one_line(part: str | Media) -> str | Media:

@@ -322,6 +322,7 @@ def test_what_is_too_long_for_the_model_becomes_links_to_its_parts(root: Path) -
     assert fragments[:4] == ["t=0,60", "t=60,120", "t=120,180", "t=180,200"]
     assert fragments[4:] == [*(f"page={number}" for number in range(1, 10)), ""]
     assert {medium.alt for medium in document.media} == {"talk", "manual", ""}
+    assert len(_read('<audio src="long.wav" controls></audio>', root).media) == 4
     chunks = list(chunk_documents([document]))
     assert [str(m.fragment or "") for chunk in chunks for m in chunk.media] == fragments
     assert all(sum(m.measure().seconds or 0 for m in chunk.media) <= 180 for chunk in chunks)
