@@ -1,6 +1,7 @@
 """Finding it again: the Matryoshka collection."""
 
 from gemini2_core.index.collection import MatryoshkaCollection, VectorsFor, VectorsLike
+from gemini2_core.index.copying import copy_collection
 from gemini2_core.index.filters import FilterLike
 from gemini2_core.index.ids import Payload, PointId
 from gemini2_core.index.passes import Shortlist
@@ -17,4 +18,5 @@ __all__ = [
     "Shortlist",
     "VectorsFor",
     "VectorsLike",
+    "copy_collection",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,4 +43,19 @@ class Hit(Record):
 
 
 class Results(list[Hit]):
-    """Hits, the best first."""
+    """Hits, the best first; in a notebook the list shows itself.
+
+    Attributes:
+        media_root: Folder that the media linked in the texts are shown from; None shows none.
+    """
+
+    def __init__(
+        self, hits: Iterable[Hit] = (), *, media_root: str | os.PathLike[str] | None = None
+    ) -> None:
+        super().__init__(hits)
+        self.media_root = media_root
+
+    def _repr_html_(self) -> str:
+        from gemini2_core.index.showing import hits_html
+
+        return hits_html(self, media_root=self.media_root)
