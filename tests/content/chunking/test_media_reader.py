@@ -63,7 +63,7 @@ def spans(documents: list[Document]) -> list[tuple[float, float]]:
 
 
 def frames(media: Media) -> list[bytes]:
-    with av.open(io.BytesIO(media.read())) as file:
+    with av.open(io.BytesIO(media.read()), "r") as file:
         return [bytes(packet) for packet in file.demux(video=0) if packet.size]
 
 
