@@ -12,9 +12,10 @@ from gemini2_core.content.chunking.document import JSON, BBox, link_target
 from gemini2_core.content.content import Content
 from gemini2_core.content.media import Media
 
-__all__ = ["Chunk", "chunk_id"]
+__all__ = ["TRAIL", "Chunk", "chunk_id"]
 
 _NAMESPACE = uuid.UUID("6f0f6a5e-3c0c-5d6b-9a55-0d3d3c1c7a02")
+#: Between the headings of a trail.
 TRAIL = " > "
 
 

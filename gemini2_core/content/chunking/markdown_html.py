@@ -10,7 +10,7 @@ from typing import TypeAlias
 __all__ = ["HtmlMedia", "HtmlPart", "has_media", "html_parts"]
 
 #: A longer block of HTML inside Markdown is left as it is.
-MAX_CHARACTERS = 1_000_000
+_MAX_CHARACTERS = 1_000_000
 
 _MEDIA_TAG = re.compile(r"<(?:img|picture|video|audio|embed|object)\b", re.IGNORECASE)
 _BREAKS = {
@@ -71,7 +71,7 @@ HtmlPart: TypeAlias = "str | HtmlMedia"
 
 def has_media(html: str) -> bool:
     """True if a tag that names media is in it."""
-    return len(html) <= MAX_CHARACTERS and _MEDIA_TAG.search(html) is not None
+    return len(html) <= _MAX_CHARACTERS and _MEDIA_TAG.search(html) is not None
 
 
 def html_parts(html: str) -> list[HtmlPart]:

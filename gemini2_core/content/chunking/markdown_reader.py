@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["read_markdown"]
 
 #: Longer texts are read in pieces of about this many characters, so that memory stays flat.
-PIECE_CHARACTERS = 100_000
-_LONGEST_PIECE = 10 * PIECE_CHARACTERS
+_PIECE_CHARACTERS = 100_000
+_LONGEST_PIECE = 10 * _PIECE_CHARACTERS
 
 _FRONT_MATTER = re.compile(
     r"(?:\ufeff)?---[ \t]*\r?\n(?:[^\r\n]*\r?\n){0,200}?(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)"
@@ -179,7 +179,7 @@ def _pieces(text: str) -> Iterator[tuple[int, int]]:
     if not text:
         return
     start, fence = 0, ""
-    if len(text) > PIECE_CHARACTERS:
+    if len(text) > _PIECE_CHARACTERS:
         for match in _CUT.finditer(text):
             at = match.start()
             if match[1]:
@@ -187,7 +187,7 @@ def _pieces(text: str) -> Iterator[tuple[int, int]]:
                     fence = match[1]
                 elif match[1][0] == fence[0] and len(match[1]) >= len(fence):
                     fence = ""
-            elif not fence and at - start >= PIECE_CHARACTERS:
+            elif not fence and at - start >= _PIECE_CHARACTERS:
                 if at - start < _LONGEST_PIECE and _in_html(text, start, at):
                     continue
                 yield start, at

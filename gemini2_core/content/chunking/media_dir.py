@@ -12,7 +12,7 @@ from typing import Self
 from gemini2_core.content.media import Media
 from gemini2_core.errors import ConfigurationError, InvalidInputError, LimitError
 
-__all__ = ["MediaDir"]
+__all__ = ["MAX_BYTES", "MediaDir"]
 
 #: Most bytes of one embedded medium; a longer one is no picture in a text.
 MAX_BYTES = 200_000_000
