@@ -440,7 +440,7 @@ class MatryoshkaCollection:
             with_vectors: Hits carry their largest vector.
             first_scores: Hits carry the smallest tier's score too.
             exact: One pass over every point at the largest tier, to compare with.
-            ef: Candidates of the graph search; None for 128, or twice the short list if larger.
+            ef: Candidates of the graph search; None for 512, or twice the short list if larger.
 
         Raises:
             IndexMismatchError: A vector of another space, or shorter than the largest tier.
@@ -517,13 +517,13 @@ class MatryoshkaCollection:
             )
             layout = self._layout(made)
             # False: somebody else made it in between, and then theirs is looked at like any.
-            yield from _ask(Create(layout, made.to_json()))
+            created = yield from _ask(Create(layout, made.to_json()))
             found = yield from _ask(Describe())
             if found is None:
                 raise IndexUnavailableError(
                     f"collection {self._name!r} at {self.where} vanished while it was made"
                 )
-            if Mark.from_json(found.mark, self._name) is None and not found.points:
+            if created and Mark.from_json(found.mark, self._name) is None:
                 raise IndexMismatchError(
                     f"Qdrant at {self.where} doesn't keep a collection's metadata: "
                     "it needs version 1.16 or later"

@@ -38,7 +38,7 @@ def copy_collection(
         How many points were copied.
 
     Raises:
-        IndexMismatchError: Another space, a tier larger than the source's, or a hybrid target without
+        IndexMismatchError: Another space, a larger tier, or a hybrid target without
             ``texts_for``.
         IndexUnavailableError: Either side failed; what was acknowledged stays.
     """

@@ -23,7 +23,7 @@ from gemini2_core.errors import (
     MissingExtraError,
 )
 from gemini2_core.index.backend import InThread
-from gemini2_core.index.edge_booleans import with_booleans, without_booleans
+from gemini2_core.index.edge_booleans import BOOLEANS_KEY, with_booleans, without_booleans
 from gemini2_core.index.edge_filters import edge_filter
 from gemini2_core.index.filters import JsonFilter
 from gemini2_core.index.lock import WriterLock
@@ -134,11 +134,9 @@ class EdgeBackend(InThread):
             case WriteMark(mark):
                 self._write_mark(self._folder, mark)
             case IndexField(field, kind):
-                self._update("create_field_index", field, self._field_type(kind))
+                self._index(field, kind)
             case Together():
-                outcomes = self.in_turn(operation)
-                self._opened().flush()
-                return outcomes
+                return self.in_turn(operation)
             case Upsert(points):
                 self._update("upsert_points", [self._point(one) for one in points])
             case AddVector(name, size):
@@ -320,6 +318,7 @@ class EdgeBackend(InThread):
 
     def _optimize(self, only_if_due: bool) -> None:
         shard = self._opened()
+        shard.flush()
         if only_if_due:
             info = shard.info()
             tiers = len(self._config()["vectors"])
@@ -327,7 +326,6 @@ class EdgeBackend(InThread):
             # Half as many as are in it: the work of all builds together stays in proportion.
             if waiting < max(_WAITING, info.points_count // 3):
                 return
-        shard.flush()
         self._unload()
         done = subprocess.run(  # noqa: S603  # our own interpreter and our own words
             [sys.executable, "-c", _BUILD, str(self._folder)],
@@ -346,11 +344,12 @@ class EdgeBackend(InThread):
         shard = self._opened()
         shard.update(getattr(self._edge.UpdateOperation, operation)(*arguments))
 
-    def _field_type(self, kind: FieldType) -> qdrant_edge.PayloadSchemaType:
-        return cast(
-            "qdrant_edge.PayloadSchemaType",
-            getattr(self._edge.PayloadSchemaType, kind.capitalize()),
-        )
+    def _index(self, field: str, kind: FieldType) -> None:
+        if kind == "bool":
+            field, kind = BOOLEANS_KEY, "keyword"
+        if field not in self._opened().info().payload_schema:
+            schema = getattr(self._edge.PayloadSchemaType, kind.capitalize())
+            self._update("create_field_index", field, schema)
 
     def _point(self, one: Point) -> qdrant_edge.Point:
         vectors = {name: self._vector(vector) for name, vector in one.vectors.items()}

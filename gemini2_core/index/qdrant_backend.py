@@ -268,8 +268,13 @@ class QdrantBackend(InThread):
             case ResourceExhaustedResponse():
                 return self._by_status(429, str(error))
             case ResponseHandlingException(source=source):
-                # Broken off or refused: httpx's words, and nothing came back.
                 cause = f"{type(source).__name__}: {source}".rstrip(": ")
+                if isinstance(source, ValueError):
+                    return IndexUnavailableError(
+                        f"Qdrant at {self.where} answered what its client can't read: {cause}",
+                        code=200,
+                    )
+                # Broken off or refused: httpx's words, and nothing came back.
                 return IndexUnavailableError(
                     f"Qdrant at {self.where} didn't answer ({cause}). Is it running, "
                     "and is the address right?"

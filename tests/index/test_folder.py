@@ -182,3 +182,18 @@ def test_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "qdrant_edge", None)
     with pytest.raises(MissingExtraError, match=r"gemini2-embeddings\[edge\]"):
         MatryoshkaCollection("docs", space=SPACE, path=tmp_path)
+
+
+def test_payload_indexes_hold_and_find(tmp_path: Path) -> None:
+    indexes = {"n": "integer", "source": "keyword", "draft": "bool", "day": "datetime"}
+    payloads: list[dict[str, object]] = [
+        {"n": n, "source": f"{n % 5}.md", "draft": n % 2 == 0, "day": f"2026-01-{n + 1:02}"}
+        for n in range(20)
+    ]
+    for _ in range(2):
+        with opened(tmp_path, tiers=(8, 32), payload_indexes=indexes) as collection:
+            collection.add(range(20), random_rows(20), payloads)
+            assert collection.count({"n": {"lt": 7}, "draft": True}) == 4
+            assert collection.count({"source": ["1.md", "2.md"]}) == 8
+            assert collection.count({"day": {"gte": "2026-01-19"}}) == 2
+            assert collection.get([3])[0].payload == payloads[3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 
@@ -181,3 +182,26 @@ def test_a_collection_made_meanwhile_is_used(server: Recorder) -> None:
     first.open()
     assert second.open().tiers == (4, 16)
     assert len(server.of("PUT", "/docs")) == 1
+
+
+async def test_a_client_of_the_callers_serves_async_calls_too(server: Recorder) -> None:
+    from qdrant_client import QdrantClient
+
+    client = QdrantClient(url=server.url, check_compatibility=False)
+    async with MatryoshkaCollection("docs", space=SPACE, tiers=(4, 16), client=client) as docs:
+        await docs.aadd([1], rows(1))
+        assert (await docs.asearch(rows(1)))[0].id == 7
+    # What was handed in stays open.
+    assert client.get_collection("docs").points_count == 1
+    client.close()
+
+
+def test_one_collection_serves_several_event_loops(server: Recorder) -> None:
+    collection = opened(server.url)
+
+    async def once() -> int:
+        found = await collection.asearch(rows(1))
+        return int(found[0].id)
+
+    assert [asyncio.run(once()) for _ in range(2)] == [7, 7]
+    collection.close()
