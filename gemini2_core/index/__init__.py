@@ -1,10 +1,11 @@
 """Finding it again: the Matryoshka collection."""
 
-from gemini2_core.index.collection import MatryoshkaCollection, VectorsFor, VectorsLike
+from gemini2_core.index.collection import MatryoshkaCollection
 from gemini2_core.index.copying import copy_collection
 from gemini2_core.index.filters import FilterLike
 from gemini2_core.index.ids import Payload, PointId
 from gemini2_core.index.passes import Shortlist
+from gemini2_core.index.procedures import VectorsFor, VectorsLike
 from gemini2_core.index.results import Hit, Record, Results
 
 __all__ = [

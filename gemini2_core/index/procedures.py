@@ -1,0 +1,497 @@
+"""What each method of a collection does, as steps that a sync and an async caller take alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from gemini2_core.embedding import EmbeddingResult
+from gemini2_core.errors import (
+    ClosedError,
+    ConfigurationError,
+    IndexMismatchError,
+    IndexUnavailableError,
+    InvalidInputError,
+)
+from gemini2_core.index.backend import Backend
+from gemini2_core.index.filters import FilterLike, JsonFilter, read_filter
+from gemini2_core.index.ids import ID_KEY, Payload, PointId, caller_id, point_id
+from gemini2_core.index.mark import DEFAULT_TIERS, SPARSE_NAME, Mark, check_tiers
+from gemini2_core.index.operations import (
+    AddVector,
+    Create,
+    Delete,
+    Describe,
+    Description,
+    Drop,
+    FieldType,
+    IndexField,
+    Layout,
+    Numbers,
+    Operation,
+    Optimize,
+    Point,
+    Query,
+    Retrieve,
+    Scored,
+    Scroll,
+    SetVectors,
+    Sparse,
+    Together,
+    Tune,
+    Upsert,
+    WriteMark,
+)
+from gemini2_core.index.passes import (
+    Shortlist,
+    dense_passes,
+    exact_pass,
+    fused,
+    shortlists,
+)
+from gemini2_core.index.results import Hit, Record, Results
+from gemini2_core.index.sparse import document_terms, query_terms
+from gemini2_core.model import EmbeddingSpace, truncate
+
+__all__ = ["Procedures", "Steps", "VectorsFor", "VectorsLike", "Wanted"]
+
+_T = TypeVar("_T")
+#: Operations for the engine, each answered by what it returns; in the end the method's own answer.
+Steps: TypeAlias = Generator[Operation[Any], Any, _T]
+VectorsLike = EmbeddingResult | npt.ArrayLike
+VectorsFor = Callable[[Sequence[Record]], VectorsLike]
+
+_PAGE = 256
+_JSON = orjson.OPT_SERIALIZE_NUMPY
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the caller said of the collection; ``MatryoshkaCollection`` explains each."""
+
+    name: str
+    space: EmbeddingSpace
+    tiers: tuple[int, ...] | None
+    payload_indexes: Mapping[str, FieldType]
+    hybrid: bool
+    adopt: bool
+    shard_number: int | None
+    replication_factor: int | None
+
+
+class Procedures:
+    """The steps of every method, on one engine.
+
+    A generator yields what it asks of the engine and is sent the answer, or thrown the error; so
+    each procedure is written once, and who drives it decides whether to wait or to await.
+
+    Args:
+        wanted: What the caller said.
+        backend: The engine.
+    """
+
+    def __init__(self, wanted: Wanted, backend: Backend) -> None:
+        self._wanted = wanted
+        self._name = wanted.name
+        self._tiers = wanted.tiers
+        self._backend = backend
+        self._mark: Mark | None = None
+        self._closed = False
+
+    @property
+    def known_tiers(self) -> tuple[int, ...]:
+        """The tiers, as far as they are known without opening."""
+        return (self._mark.sizes if self._mark else self._tiers) or ()
+
+    @property
+    def _place(self) -> str:
+        return f"collection {self._name!r} at {self._backend.where}"
+
+    def close(self) -> None:
+        """Refuse every step from now on."""
+        self._closed, self._mark = True, None
+
+    def opened(self) -> Steps[Mark]:
+        """Open the collection, making it if it isn't there; its mark."""
+        if self._closed:
+            raise ClosedError(f"collection {self._name!r} was closed")
+        if self._mark is not None:
+            return self._mark
+        found = yield from _ask(Describe())
+        if found is None:
+            made = Mark(
+                self._wanted.space,
+                {size: str(size) for size in self._tiers or DEFAULT_TIERS},
+                SPARSE_NAME if self._wanted.hybrid else None,
+            )
+            layout = self._layout(made)
+            # False: somebody else made it in between, and then theirs is looked at like any.
+            created = yield from _ask(Create(layout, made.to_json()))
+            found = yield from _ask(Describe())
+            if found is None:
+                raise IndexUnavailableError(f"{self._place} vanished while it was made")
+            if created and Mark.from_json(found.mark, self._name) is None:
+                raise IndexMismatchError(
+                    f"Qdrant at {self._backend.where} doesn't keep a collection's metadata: "
+                    "it needs version 1.16 or later"
+                )
+        mark = Mark.from_json(found.mark, self._name)
+        if mark is None:
+            mark = yield from self._adopted(found)
+        self._check(mark, found)
+        for field, kind in self._wanted.payload_indexes.items():
+            if field not in found.fields:
+                yield from _ask(IndexField(field, kind))
+        self._mark = mark
+        return mark
+
+    def _layout(self, mark: Mark) -> Layout:
+        return Layout(
+            vectors={name: size for size, name in mark.tiers.items()},
+            sparse=mark.sparse,
+            shard_number=self._wanted.shard_number,
+            replication_factor=self._wanted.replication_factor,
+        )
+
+    def _adopted(self, found: Description) -> Steps[Mark]:
+        if not self._wanted.adopt:
+            raise IndexMismatchError(
+                f"{self._place} has no mark that tells which model's "
+                f"vectors it holds. If they are {self._wanted.space}, open it once with adopt=True; "
+                "else use another name and embed its contents anew"
+            )
+        mark = Mark.adopt(found, self._wanted.space, self._tiers or DEFAULT_TIERS, self._name)
+        yield from _ask(WriteMark(mark.to_json()))
+        return mark
+
+    def _check(self, mark: Mark, found: Description) -> None:
+        """See that the collection is what was asked for."""
+        if mark.space != self._wanted.space:
+            raise IndexMismatchError(
+                f"{self._place} holds vectors of {mark.space}, and it "
+                f"was opened for {self._wanted.space}: they can't be compared. Open it with the model "
+                "and task it was made with, or embed its contents anew into another collection"
+            )
+        mark.check(found, self._name)
+        if self._tiers is not None and self._tiers != mark.sizes:
+            missing = [size for size in self._tiers if size not in mark.sizes]
+            how = (
+                f"add_tier({missing[0]}) on the collection opened without tiers= gives it that one"
+                if missing
+                else "open it without tiers=, or with all it has"
+            )
+            raise IndexMismatchError(
+                f"{self._place} has tiers {_listed(mark.sizes)}, and "
+                f"it was opened for {_listed(self._tiers)}: {how}"
+            )
+        if self._wanted.hybrid and mark.sparse is None:
+            raise IndexMismatchError(
+                f"{self._place} was made without hybrid=True and has "
+                "no BM25 vector: copy it into a new one that is hybrid"
+            )
+
+    def asked(self, operation: Operation[_T]) -> Steps[_T]:
+        """One operation on the open collection."""
+        yield from self.opened()
+        return (yield from _ask(operation))
+
+    def adding(
+        self,
+        ids: Iterable[PointId],
+        vectors: VectorsLike,
+        payloads: Iterable[Mapping[str, object]] | None,
+        texts: Iterable[str] | None,
+    ) -> Steps[list[PointId]]:
+        """Store points, a few batches at a time."""
+        mark = yield from self.opened()
+        own = list(ids)
+        rows = self._rows(vectors, mark.space, max(mark.tiers))
+        told: list[Mapping[str, object]] = [{}] * len(own) if payloads is None else list(payloads)
+        words = None if texts is None else list(texts)
+        for what, n in (
+            ("vectors", len(rows)),
+            ("payloads", len(told)),
+            ("texts", len(own if words is None else words)),
+        ):
+            if n != len(own):
+                raise InvalidInputError(f"{len(own)} ids with {n} {what}")
+        if words is not None and mark.sparse is None:
+            raise ConfigurationError("texts= is for a collection made with hybrid=True")
+        payloads_read = [_payload(*pair, at) for at, pair in enumerate(zip(own, told, strict=True))]
+        # Two writes of one id side by side could end in either order.
+        last = {point_id(one): at for at, one in enumerate(own)}
+        order = list(last.values())
+        size = self._backend.batch_size
+        batches = [order[start : start + size] for start in range(0, len(order), size)]
+        stored: list[PointId] = []
+        failures: list[IndexUnavailableError] = []
+
+        def upsert(batch: list[int]) -> Upsert:
+            cut = {
+                name: np.ascontiguousarray(truncate(rows[batch], tier))
+                for tier, name in mark.tiers.items()
+            }
+            return Upsert(
+                [
+                    Point(
+                        point_id(own[at]),
+                        {
+                            **{name: tier[row] for name, tier in cut.items()},
+                            **_terms(mark, words[at] if words else None),
+                        },
+                        payloads_read[at],
+                    )
+                    for row, at in enumerate(batch)
+                ]
+            )
+
+        # A few batches at a time: the tiers of all of them at once could be gigabytes.
+        step = max(1, self._backend.side_by_side)
+        for start in range(0, len(batches), step):
+            some = batches[start : start + step]
+            outcomes = yield from _ask(Together([upsert(batch) for batch in some]))
+            for batch, failure in zip(some, outcomes, strict=True):
+                if failure is None:
+                    stored += [own[at] for at in batch]
+                else:
+                    failures.append(failure)
+            if failures:
+                error = failures[0]
+                error.stored = tuple(stored)
+                error.message += (
+                    f" ({len(stored):,} of {len(order):,} points are stored; "
+                    "add all of them again, that is harmless)"
+                )
+                raise error
+        yield from _ask(Optimize(only_if_due=True))
+        return own
+
+    def _rows(self, vectors: VectorsLike, space: EmbeddingSpace, largest: int) -> Numbers:
+        """Vectors as float32 (n, d) of this space, d at least the largest size asked for."""
+        if isinstance(vectors, EmbeddingResult):
+            if vectors.space != space:
+                raise IndexMismatchError(
+                    f"vectors of {vectors.space} for collection {self._name!r}, which holds "
+                    f"{space}: they can't be compared"
+                )
+            vectors = vectors.vectors
+        try:
+            rows: Numbers = np.asarray(vectors, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(
+                f"vectors aren't rows of numbers of one length: {error}"
+            ) from error
+        if rows.ndim == 1 and rows.size == 0:
+            rows = rows.reshape(0, largest)
+        if rows.ndim != 2:
+            raise InvalidInputError(f"vectors must have shape (n, d), not {rows.shape}")
+        if rows.shape[1] < largest:
+            raise IndexMismatchError(
+                f"vectors of {rows.shape[1]} numbers for tier {largest} of collection "
+                f"{self._name!r}: embed with dimensions={largest}"
+            )
+        finite = np.isfinite(rows).all(axis=1)
+        if not finite.all():
+            bad = int(np.flatnonzero(~finite)[0])
+            raise InvalidInputError("the vector has numbers that aren't finite").at(bad)
+        return rows
+
+    def deleting(self, ids: Iterable[PointId] | None, where: FilterLike | None) -> Steps[None]:
+        """Delete by ids or by a filter."""
+        if (ids is None) == (where is None):
+            raise ConfigurationError("delete takes ids or filter=, one of them")
+        if ids is not None:
+            gone = [point_id(one) for one in ids]
+            yield from self.opened()
+            if gone:
+                yield from _ask(Delete(ids=gone))
+            return
+        read = read_filter(where)
+        if read is None:
+            raise ConfigurationError("delete with an empty filter would delete everything: drop()")
+        yield from self.asked(Delete(filter=read))
+
+    def dropping(self) -> Steps[None]:
+        """Delete the collection."""
+        yield from self.opened()
+        yield from _ask(Drop())
+        self._mark = None
+
+    def getting(self, ids: Iterable[PointId], with_vectors: bool) -> Steps[list[Record]]:
+        """Points in the order of their ids."""
+        mark = yield from self.opened()
+        wanted = [point_id(one) for one in ids]
+        if not wanted:
+            return []
+        largest = _largest(mark)
+        points = yield from _ask(Retrieve(wanted, (largest,) if with_vectors else ()))
+        found = {point.id: point for point in points}
+        return [_record(found[one], largest) for one in wanted if one in found]
+
+    def page(
+        self,
+        where: FilterLike | None,
+        page: int,
+        offset: PointId | None,
+        with_vectors: bool,
+    ) -> Steps[tuple[list[Record], PointId | None]]:
+        """One page of records, and where the next begins."""
+        mark = yield from self.opened()
+        largest = _largest(mark)
+        points, after = yield from _ask(
+            Scroll(page, offset, read_filter(where), (largest,) if with_vectors else ())
+        )
+        return [_record(point, largest) for point in points], after
+
+    def searching(
+        self,
+        vector: VectorsLike,
+        k: int,
+        shortlist: Shortlist,
+        where: FilterLike | None,
+        text: str | None,
+        with_vectors: bool,
+        first_scores: bool,
+        exact: bool,
+        ef: int | None,
+    ) -> Steps[Results]:
+        """All passes of one search."""
+        mark = yield from self.opened()
+        if not isinstance(vector, EmbeddingResult):
+            vector = np.atleast_2d(np.asarray(vector, dtype=np.float32))
+        rows = self._rows(vector, mark.space, mark.sizes[-1])
+        if len(rows) != 1:
+            raise InvalidInputError(f"search takes one vector, not {len(rows)}")
+        query = rows[0]
+        tiers = {size: mark.tiers[size] for size in mark.sizes}
+        smallest, largest = next(iter(tiers)), max(tiers)
+        read = read_filter(where)
+        words = shortlists(shortlist, len(tiers), k)
+        if exact:
+            last = exact_pass(query, largest, tiers[largest], k=k, filter=read)
+        else:
+            last = dense_passes(query, tiers, k=k, shortlist=shortlist, filter=read, ef=ef)
+        if text is not None:
+            if mark.sparse is None:
+                raise ConfigurationError("text= is for a collection made with hybrid=True")
+            terms = query_terms(text)
+            if terms.indices:
+                limit = max(words[-1] if words else k, k)
+                last = fused(last, terms, mark.sparse, k=k, limit=limit)
+        names = []
+        if with_vectors:
+            names.append(tiers[largest])
+        if first_scores and smallest != largest:
+            names.append(tiers[smallest])
+        scored = yield from _ask(Query(last, tuple(names)))
+        cut = truncate(rows, smallest)[0] if first_scores else None
+        return Results(_hit(one, tiers[largest], tiers[smallest], cut) for one in scored)
+
+    def adding_tier(self, size: int, vectors_for: VectorsFor | None) -> Steps[None]:
+        """Give every point one more tier."""
+        mark = yield from self.opened()
+        check_tiers([size])
+        if size in mark.sizes:
+            return
+        largest = mark.sizes[-1]
+        if size > largest and vectors_for is None:
+            raise ConfigurationError(
+                f"tier {size} is larger than what is stored ({largest}): give vectors_for, which "
+                "returns the vectors of a page of records"
+            )
+        adding = mark.with_tier(size)
+        name = adding.tiers[size]
+        # The mark first: from here on new points carry the tier, and none is missed below.
+        yield from _ask(WriteMark(adding.to_json()))
+        yield from _ask(AddVector(name, size))
+        if min(adding.tiers) != size:
+            yield from _ask(Tune(self._layout(adding)))
+        self._mark = adding
+        source = mark.tiers[largest]
+        without: JsonFilter = {"must_not": [{"has_vector": name}]}
+        while True:
+            # From the start each time: what has been filled doesn't match any more.
+            points, _ = yield from _ask(Scroll(_PAGE, None, without, (source,)))
+            if not points:
+                break
+            records = [_record(point, source) for point in points]
+            given = _stacked(records) if vectors_for is None else vectors_for(records)
+            rows = self._rows(given, mark.space, size)
+            if len(rows) != len(points):
+                raise InvalidInputError(
+                    f"vectors_for returned {len(rows)} vectors for {len(points)} records"
+                )
+            cut = np.ascontiguousarray(truncate(rows, size))
+            yield from _ask(SetVectors(name, [point.id for point in points], cut))
+        if min(adding.tiers) == size:
+            # Only now: until it is searched, the old smallest tier needs its graph.
+            yield from _ask(Tune(self._layout(adding)))
+            yield from _ask(Optimize())
+        filled = adding.tier_filled(size)
+        yield from _ask(WriteMark(filled.to_json()))
+        self._mark = filled
+        if self._tiers is not None:
+            self._tiers = filled.sizes
+
+
+def _ask(operation: Operation[_T]) -> Steps[_T]:
+    answer = yield operation
+    return cast("_T", answer)
+
+
+def _terms(mark: Mark, text: str | None) -> dict[str, Sparse]:
+    if mark.sparse is None or text is None:
+        return {}
+    terms = document_terms(text)
+    return {mark.sparse: terms} if terms.indices else {}
+
+
+def _payload(own: PointId, given: Mapping[str, object], at: int) -> Payload:
+    """The payload as JSON: every engine then stores, and gives back, the same."""
+    try:
+        payload: Payload = orjson.loads(orjson.dumps(dict(given), option=_JSON))
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"the payload isn't JSON: {error}").at(at) from error
+    payload.pop(ID_KEY, None)
+    if point_id(own) != own:
+        payload[ID_KEY] = own
+    return payload
+
+
+def _record(point: Point, vector: str) -> Record:
+    payload = dict(point.payload)
+    own = caller_id(point.id, payload)
+    payload.pop(ID_KEY, None)
+    row = point.vectors.get(vector)
+    return Record(own, payload, row if isinstance(row, np.ndarray) else None)
+
+
+def _hit(one: Scored, largest: str, smallest: str, query: Numbers | None) -> Hit:
+    record = _record(one.point, largest)
+    first: float | None = None
+    if query is not None:
+        row = one.point.vectors.get(smallest)
+        if isinstance(row, np.ndarray):
+            norm = float(np.linalg.norm(row)) or 1.0
+            first = float(row @ query) / norm
+        elif smallest == largest:
+            first = one.score
+    return Hit(record.id, record.payload, record.vector, one.score, first)
+
+
+def _largest(mark: Mark) -> str:
+    return mark.tiers[mark.sizes[-1]]
+
+
+def _stacked(records: Sequence[Record]) -> Numbers:
+    rows: Numbers = np.stack([r.vector for r in records if r.vector is not None])
+    return rows
+
+
+def _listed(sizes: Sequence[int]) -> str:
+    return " + ".join(str(size) for size in sizes)
