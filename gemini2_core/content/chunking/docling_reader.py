@@ -34,7 +34,7 @@ from gemini2_core.content.chunking.writing import (
 from gemini2_core.content.media import Media
 from gemini2_core.errors import ConfigurationError, InvalidInputError
 
-__all__ = ["is_docling", "read_docling"]
+__all__ = ["MAX_CELLS", "is_docling", "read_docling"]
 
 #: Most cells of one table, blank ones counted; more is a claim that no page makes.
 MAX_CELLS = 2_000_000

@@ -1,7 +1,6 @@
-"""Lines of text and embedded pictures of a PDF's pages, by pdfium; also a program of its own.
+"""Lines of text and embedded pictures of a PDF's pages, by pdfium; also a program of its own."""
 
-Run as a file it is the process that ``pdf_workers`` asks, so it imports nothing of this library.
-"""
+# Run as a file it is the process that ``pdf_workers`` asks, so it imports nothing of this library.
 
 from __future__ import annotations
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = [
+    "MAX_PIXELS",
     "ExtractError",
     "PdfFigure",
     "PdfFile",

@@ -24,7 +24,7 @@ from gemini2_core.content.chunking.pdf_extract import (
     write_frame,
 )
 
-__all__ = ["PdfText", "open_pdf"]
+__all__ = ["PAGE_SECONDS", "PdfText", "open_pdf"]
 
 #: Longest that one page, or opening the file, may take; honest ones take milliseconds.
 PAGE_SECONDS = 30.0

@@ -33,7 +33,7 @@ from gemini2_core.content.chunking.writing import (
 from gemini2_core.content.media import Media
 from gemini2_core.errors import ConfigurationError, InvalidInputError, LimitError
 
-__all__ = ["is_unstructured", "read_unstructured"]
+__all__ = ["MAX_UNPACKED", "is_unstructured", "read_unstructured"]
 
 #: Most bytes that the ``orig_elements`` of one chunk are unpacked to (unstructured's own bound).
 MAX_UNPACKED = 200_000_000
