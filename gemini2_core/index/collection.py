@@ -54,7 +54,8 @@ class MatryoshkaCollection:
 
     Args:
         name: The collection's name.
-        space: The space of the vectors (``Gemini2Embedder.space``), or its string form.
+        space: The space of the vectors (``Gemini2Embedder.space``), or its string form; None
+            takes what a collection that is there says of itself.
         tiers: Sizes, any order; None for those the collection has, ``(768, 3072)`` for a new one.
         location: ``":memory:"``, which is also what no address at all means.
         path: A folder, for the engine embedded in this process (extra ``[edge]``).
@@ -82,7 +83,7 @@ class MatryoshkaCollection:
         self,
         name: str = "gemini2",
         *,
-        space: EmbeddingSpace | str,
+        space: EmbeddingSpace | str | None,
         tiers: Sequence[int] | None = None,
         location: str | None = None,
         path: str | Path | None = None,
@@ -156,8 +157,8 @@ class MatryoshkaCollection:
 
     @property
     def space(self) -> EmbeddingSpace:
-        """The space its vectors live in."""
-        return self._space
+        """The space its vectors live in; opens the collection if it wasn't given."""
+        return self._space or self._run(self._steps.opened()).space
 
     @property
     def tiers(self) -> tuple[int, ...]:
@@ -176,7 +177,7 @@ class MatryoshkaCollection:
 
     def __repr__(self) -> str:
         tiers = list(self._steps.known_tiers)
-        return f"MatryoshkaCollection({self._name!r}, {self.space}, tiers={tiers}, {self.where})"
+        return f"MatryoshkaCollection({self._name!r}, {self._space}, tiers={tiers}, {self.where})"
 
     # ---- opening and closing
 

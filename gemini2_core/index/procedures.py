@@ -75,7 +75,7 @@ class Wanted:
     """What the caller said of the collection; ``MatryoshkaCollection`` explains each."""
 
     name: str
-    space: EmbeddingSpace
+    space: EmbeddingSpace | None
     tiers: tuple[int, ...] | None
     payload_indexes: Mapping[str, FieldType]
     hybrid: bool
@@ -125,7 +125,7 @@ class Procedures:
         found = yield from _ask(Describe())
         if found is None:
             made = Mark(
-                self._wanted.space,
+                self._own_space(),
                 {size: str(size) for size in self._tiers or DEFAULT_TIERS},
                 SPARSE_NAME if self._wanted.hybrid else None,
             )
@@ -150,6 +150,11 @@ class Procedures:
         self._mark = mark
         return mark
 
+    def _own_space(self) -> EmbeddingSpace:
+        if self._wanted.space is None:
+            raise ConfigurationError(f"{self._place} has no mark: say the space of its vectors")
+        return self._wanted.space
+
     def _layout(self, mark: Mark) -> Layout:
         return Layout(
             vectors={name: size for size, name in mark.tiers.items()},
@@ -161,21 +166,21 @@ class Procedures:
     def _adopted(self, found: Description) -> Steps[Mark]:
         if not self._wanted.adopt:
             raise IndexMismatchError(
-                f"{self._place} has no mark that tells which model's "
-                f"vectors it holds. If they are {self._wanted.space}, open it once with adopt=True; "
-                "else use another name and embed its contents anew"
+                f"{self._place} has no mark that tells which model's vectors it holds. "
+                f"If they are {self._wanted.space or 'of a space you know'}, open it once with "
+                "adopt=True; else use another name and embed its contents anew"
             )
-        mark = Mark.adopt(found, self._wanted.space, self._tiers or DEFAULT_TIERS, self._name)
+        mark = Mark.adopt(found, self._own_space(), self._tiers or DEFAULT_TIERS, self._name)
         yield from _ask(WriteMark(mark.to_json()))
         return mark
 
     def _check(self, mark: Mark, found: Description) -> None:
         """See that the collection is what was asked for."""
-        if mark.space != self._wanted.space:
+        if self._wanted.space not in {None, mark.space}:
             raise IndexMismatchError(
-                f"{self._place} holds vectors of {mark.space}, and it "
-                f"was opened for {self._wanted.space}: they can't be compared. Open it with the model "
-                "and task it was made with, or embed its contents anew into another collection"
+                f"{self._place} holds vectors of {mark.space}, and it was opened for "
+                f"{self._wanted.space}: they can't be compared. Open it with the model and task "
+                "it was made with, or embed its contents anew into another collection"
             )
         mark.check(found, self._name)
         if self._tiers is not None and self._tiers != mark.sizes:
@@ -406,9 +411,16 @@ class Procedures:
             )
         adding = mark.with_tier(size)
         name = adding.tiers[size]
-        # The mark first: from here on new points carry the tier, and none is missed below.
+        found = yield from _ask(Describe())
+        there = found.vectors.get(name) if found else None
+        if there is None:
+            yield from _ask(AddVector(name, size))
+        elif there[0] != size:
+            raise IndexMismatchError(
+                f"{self._place} has a vector {name!r} of another size already: {there[0]}"
+            )
+        # From here on new points carry the tier; those without it are found below.
         yield from _ask(WriteMark(adding.to_json()))
-        yield from _ask(AddVector(name, size))
         if min(adding.tiers) != size:
             yield from _ask(Tune(self._layout(adding)))
         self._mark = adding

@@ -381,3 +381,10 @@ def test_arguments_are_checked_when_it_is_built() -> None:
         with pytest.raises(ConfigurationError):
             MatryoshkaCollection(**{"space": SPACE, **wrong})  # type: ignore[arg-type]
     assert SPACE in repr(MatryoshkaCollection(space=SPACE))
+
+
+def test_a_collection_says_its_space_itself(make: Make) -> None:
+    make(tiers=(8, 32)).add([1], random_rows(1))
+    assert str(make(space=None).space) == SPACE
+    with pytest.raises(ConfigurationError, match="say the space"):
+        make("new", space=None).open()
