@@ -26,10 +26,12 @@ class Answer:
     Attributes:
         rows: One vector an item, in order; None where the service sent no values.
         tokens: Tokens by modality; empty if the answer doesn't say.
+        truncated: True if the service says that it cut an input (Vertex does).
     """
 
     rows: list[Row | None]
     tokens: dict[Modality, int] = field(default_factory=dict)
+    truncated: bool = False
 
 
 class _Embedding(TypedDict, total=False):
@@ -51,6 +53,7 @@ class _Document(TypedDict, total=False):
     embeddings: list[_Embedding]
     embedding: _Embedding
     usageMetadata: _Usage
+    truncated: bool
 
 
 def decode_answer(body: bytes) -> Answer:
@@ -77,7 +80,8 @@ def _decode_with_orjson(body: bytes) -> Answer:
         np.array(values, dtype=np.float32) if (values := embedding.get("values")) else None
         for embedding in embeddings
     ]
-    return Answer(rows, tokens_by_modality(document.get("usageMetadata")))
+    tokens = tokens_by_modality(document.get("usageMetadata"))
+    return Answer(rows, tokens, bool(document.get("truncated")))
 
 
 def _decoder() -> Callable[[bytes], Answer]:
@@ -103,7 +107,8 @@ def _decoder() -> Callable[[bytes], Answer]:
             raise TypeError("embeddings is no list")
         usage = document.get("usageMetadata")
         counted = cast("_Usage", usage.as_dict()) if isinstance(usage, simdjson.Object) else None
-        return Answer([row(embedding) for embedding in found], tokens_by_modality(counted))
+        rows = [row(embedding) for embedding in found]
+        return Answer(rows, tokens_by_modality(counted), bool(document.get("truncated")))
 
     return decode
 

@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import itertools
 import random
+import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -375,6 +376,14 @@ class Run:
         """Write the rows that came; what came without a vector goes back into the queue."""
         self.service.batches_proven |= len(items) > 1
         self._count(items, answer)
+        if answer.truncated:
+            # Texts are counted before they leave; mixed contents are only estimated.
+            warnings.warn(
+                f"the service cut an input to the {self.service.spec.max_input_tokens} tokens of "
+                f"{self.service.spec.id}: what was beyond them isn't in its vector",
+                UserWarning,
+                stacklevel=2,
+            )
         missing: list[int] = []
         kept: list[int] = []
         for place, row in zip(job.places, answer.rows, strict=True):

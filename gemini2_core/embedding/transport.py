@@ -131,10 +131,12 @@ def _parsed_by_sdk(response: EmbedContentResponse) -> Answer:
     """The SDK's own reading of an answer, where the bytes weren't to be had."""
     embeddings = response.embeddings or []
     rows = [np.array(e.values, dtype=np.float32) if e.values else None for e in embeddings]
+    cut = any(e.statistics and e.statistics.truncated for e in embeddings)
     usage = getattr(response, "usage_metadata", None)
     if usage is None:
-        return Answer(rows)
-    return Answer(rows, tokens_by_modality(usage.model_dump(by_alias=True, exclude_none=True)))
+        return Answer(rows, truncated=cut)
+    tokens = tokens_by_modality(usage.model_dump(by_alias=True, exclude_none=True))
+    return Answer(rows, tokens, truncated=cut)
 
 
 class _HookedTransport:

@@ -189,6 +189,19 @@ def test_vertex_works_with_and_without_its_batch_method(
     assert len(asyncio.run(embedder.aembed_queries(["a", "b"]))) == 2
 
 
+def test_an_input_that_vertex_says_it_cut_is_warned_of(
+    make: Make, vertex: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def miscounted(self: object, text: str) -> int:
+        return 1
+
+    monkeypatch.setattr(
+        "gemini2_core.embedding.transport._HookedTransport.count_tokens", miscounted
+    )
+    with pytest.warns(UserWarning, match="cut an input to the 8192 tokens"):
+        make(**vertex).embed_documents(["fuel pump. " * 4000])
+
+
 def test_a_callers_own_client_is_used_and_left_open(make: Make, emulator: Emulator) -> None:
     from google.genai import Client
     from google.genai.types import HttpOptions
