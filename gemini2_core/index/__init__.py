@@ -2,7 +2,7 @@
 
 from gemini2_core.index.collection import MatryoshkaCollection
 from gemini2_core.index.copying import copy_collection
-from gemini2_core.index.filters import FilterLike
+from gemini2_core.index.filters import FilterLike, read_filter
 from gemini2_core.index.ids import Payload, PointId
 from gemini2_core.index.passes import Shortlist
 from gemini2_core.index.procedures import VectorsFor, VectorsLike
@@ -20,4 +20,5 @@ __all__ = [
     "VectorsFor",
     "VectorsLike",
     "copy_collection",
+    "read_filter",
 ]

@@ -209,7 +209,8 @@ def measure(
     facts = {
         "add_seconds": added,
         "build_seconds": built,
-        **{f"ceiling_{n}": value for n, value in ceiling.items()},
+        # With three tiers the first list is longer than the one that is named.
+        **({f"ceiling_{n}": value for n, value in ceiling.items()} if len(tiers) == 2 else {}),
         **{f"memory_{name}": value for name, value in after.items()},
         **{f"memory_before_{name}": value for name, value in memory.items()},
     }
@@ -290,7 +291,9 @@ def main() -> None:
     print(f"the first {HEAD} numbers hold {energy:.1%} of the energy; {platform.platform()}")
     print(f"add {facts['add_seconds']:.1f} s, last build {facts['build_seconds']:.1f} s\n")
     print(table(rows, facts))
-    print("\nceiling: the same short list found by brute force at 768\n")
+    if len(args.tiers) == 2:
+        print("\nceiling: the same short list found by brute force at 768")
+    print()
     print(storage_lines(store, args.points))
     if "memory_own" in facts:
         print(

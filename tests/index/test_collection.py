@@ -15,7 +15,13 @@ from gemini2_core.errors import (
     IndexMismatchError,
     InvalidInputError,
 )
-from gemini2_core.index import FilterLike, MatryoshkaCollection, PointId, Record
+from gemini2_core.index import (
+    FilterLike,
+    MatryoshkaCollection,
+    PointId,
+    Record,
+    read_filter,
+)
 from gemini2_core.model import EmbeddingSpace, truncate
 from tests.index.conftest import SPACE, Make, Rows, random_rows
 
@@ -388,3 +394,12 @@ def test_a_collection_says_its_space_itself(make: Make) -> None:
     assert str(make(space=None).space) == SPACE
     with pytest.raises(ConfigurationError, match="say the space"):
         make("new", space=None).open()
+
+
+def test_a_prefix_is_put_before_every_field(filled: MatryoshkaCollection) -> None:
+    """As an adapter does, whose callers name the fields of ``metadata`` alone."""
+    for given in ({"page": {"lt": 2}}, {"$or": [{"page": 0}, {"page": 1}]}):
+        assert filled.count(read_filter(given, prefix="meta")) == 2
+    inner: FilterLike = {"text": "a field that is called as an operator is"}
+    wanted = {"must": [{"key": "meta.text", "match": {"value": inner["text"]}}]}  # type: ignore[index]
+    assert read_filter(inner, prefix="meta") == wanted
