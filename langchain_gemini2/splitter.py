@@ -52,7 +52,8 @@ class MultimodalSplitter(BaseDocumentTransformer):
         media_root: The folder that links are read from, the embedder's own. None refuses local
             links.
         media_dir: The folder in it where embedded pictures and ``data:`` URIs are written.
-        max_tokens: Most tokens of a chunk, media and prompt counted; up to the model's 8,192.
+        max_tokens: Most tokens of a chunk's text, its prompt counted, up to the model's 8,192;
+            media count against the model's own limits.
         overlap_sentences: Sentences that a chunk repeats of the one before it.
         granularity: A vector for each ``"chunk"``, for each ``"part"`` of it (text or medium), or
             ``"both"``, the parts with the ``parent_id`` of their chunk.

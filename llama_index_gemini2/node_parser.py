@@ -71,7 +71,8 @@ class MultimodalNodeParser(NodeParser):
         media_root: The folder that links are read from, the embedding model's own. None refuses
             local links.
         media_dir: The folder in it where embedded pictures and ``data:`` URIs are written.
-        max_tokens: Most tokens of a node, media and prompt counted; up to the model's 8,192.
+        max_tokens: Most tokens of a node's text, its prompt counted, up to the model's 8,192;
+            media count against the model's own limits.
         overlap_sentences: Sentences that a node repeats of the one before it.
         granularity: A node for each ``"chunk"``, for each ``"part"`` of it (text or medium), or
             ``"both"``.
