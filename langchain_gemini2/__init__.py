@@ -15,9 +15,12 @@ from langchain_gemini2.blob_parser import MultimodalBlobParser
 from langchain_gemini2.blocks import MediaPrompt, content_blocks, documents_message
 from langchain_gemini2.embeddings import Gemini2Embeddings
 from langchain_gemini2.splitter import MultimodalSplitter, document_key
+from langchain_gemini2.vectorstore import MatryoshkaRetriever, MatryoshkaVectorStore
 
 __all__ = [
     "Gemini2Embeddings",
+    "MatryoshkaRetriever",
+    "MatryoshkaVectorStore",
     "MediaPrompt",
     "MultimodalBlobParser",
     "MultimodalSplitter",
