@@ -7,15 +7,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from gemini2_core.embedding import Usage
 from gemini2_core.emulator import serve
@@ -29,34 +30,35 @@ CORPUS = HERE / "corpus"
 QUERIES = HERE / "queries"
 
 Kind = Literal["section", "picture", "sound", "film", "page"]
-KINDS: dict[str, Kind] = {".png": "picture", ".wav": "sound", ".mp4": "film", ".pdf": "page"}
-LINK = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
+KINDS: dict[str, Kind] = {
+    "image": "picture",
+    "audio": "sound",
+    "video": "film",
+    "application": "page",
+}
+ASKED_WITH: dict[str, Kind] = {".png": "picture", ".wav": "sound"}
 
 
 # ---------------------------------------------------------------- what is embedded
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One thing in the index: a section with the media it shows, or one medium alone."""
-
-    kind: Kind
-    name: str  # "28-20-03 Fuel strainer: cleaning" or "figures/strainer.png"
-    text: str  # Markdown; a medium alone is its link
-    caption: str = ""
+def chapters() -> list[Path]:
+    """The manual's chapters: Markdown that links its figures, recordings and pages."""
+    return sorted(CORPUS.glob("28-*.md"))
 
 
-def read_corpus() -> list[Item]:
-    """Split each chapter at its ``##`` headings; a section keeps its media, in their places."""
-    sections, media = [], {}
-    for chapter in sorted(CORPUS.glob("28-*.md")):
-        for text in re.split(r"(?m)^(?=## )", chapter.read_text("utf-8"))[1:]:
-            name = text.partition("\n")[0].removeprefix("## ")
-            sections.append(Item("section", name, text.strip()))
-            for link in LINK.finditer(text):
-                kind = KINDS[Path(link[2].partition("#")[0]).suffix]
-                media[link[2]] = Item(kind, link[2], link[0], link[1])
-    return [*sections, *media.values()]
+def label(metadata: Mapping[str, Any]) -> dict[str, str] | None:
+    """Kind and name of a chunk; None for one that is left out.
+
+    The splitters give each section with its media, and then its parts. Of the parts only the media
+    are kept, each with a vector of its own: the text is in its section already.
+    """
+    media = json.loads(metadata.get("media", "[]"))
+    if "parent_id" not in metadata:
+        return {"kind": "section", "name": metadata["headings"].rpartition(" > ")[2]}
+    if not media:
+        return None
+    return {"kind": KINDS[media[0]["mime_type"].partition("/")[0]], "name": media[0]["reference"]}
 
 
 # ---------------------------------------------------------------- what is asked
@@ -73,7 +75,7 @@ class Query:
     @property
     def way(self) -> str:
         """What goes in and what is wanted: ``text → picture``."""
-        given = KINDS[self.ask.suffix] if isinstance(self.ask, Path) else "text"
+        given = ASKED_WITH[self.ask.suffix] if isinstance(self.ask, Path) else "text"
         wanted = {"section": "text", None: "anything"}.get(self.kind, self.kind)
         return f"{given} → {wanted}"
 
@@ -119,7 +121,7 @@ class Outcome:
     """What one framework found, and what it used."""
 
     title: str
-    indexed: int
+    counts: Counter[str]  # of each kind
     seconds: float
     answers: Sequence[tuple[Query, Sequence[Hit]]]
     usage: Usage
@@ -137,15 +139,14 @@ class Service:
 # ---------------------------------------------------------------- LangChain
 
 
-def with_langchain(items: Sequence[Item], service: Service) -> Outcome:
+def with_langchain(service: Service) -> Outcome:
     """Everything is a Markdown document, so any vector store will do: here Chroma, in memory."""
     import chromadb
     from chromadb.config import Settings
     from langchain_chroma import Chroma
-    from langchain_core.documents import Document
     from pydantic import SecretStr
 
-    from langchain_gemini2 import Gemini2Embeddings
+    from langchain_gemini2 import Gemini2Embeddings, MultimodalSplitter
 
     embeddings = Gemini2Embeddings(
         api_key=SecretStr(service.api_key),
@@ -159,10 +160,14 @@ def with_langchain(items: Sequence[Item], service: Service) -> Outcome:
         client=chromadb.EphemeralClient(Settings(anonymized_telemetry=False)),
         collection_metadata={"hnsw:space": "cosine"},
     )
+    splitter = MultimodalSplitter(media_root=CORPUS, granularity="both")
     begun = time.perf_counter()
-    store.add_documents(
-        [Document(item.text, metadata={"kind": item.kind, "name": item.name}) for item in items]
-    )
+    documents = []
+    for document in splitter.create_documents(chapters()):
+        if labels := label(document.metadata):
+            document.metadata |= labels
+            documents.append(document)
+    store.add_documents(documents)
     seconds = time.perf_counter() - begun
 
     def search(query: Query) -> list[Hit]:
@@ -181,19 +186,19 @@ def with_langchain(items: Sequence[Item], service: Service) -> Outcome:
         ]
 
     answers = [(query, search(query)) for query in ASKED]
-    return Outcome("LangChain, Chroma", len(items), seconds, answers, embeddings.usage)
+    counts = Counter(document.metadata["kind"] for document in documents)
+    return Outcome("LangChain, Chroma", counts, seconds, answers, embeddings.usage)
 
 
 # ---------------------------------------------------------------- LlamaIndex
 
 
-def with_llama_index(items: Sequence[Item], service: Service) -> Outcome:
-    """Sections are Markdown nodes, media are nodes with a block of their own beside the caption."""
+def with_llama_index(service: Service) -> Outcome:
+    """Chunks are plain text nodes, so the index in memory holds them as any other store would."""
     from llama_index.core import VectorStoreIndex
-    from llama_index.core.schema import BaseNode, MediaResource, Node, TextNode
     from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 
-    from llama_index_gemini2 import Gemini2Embedding
+    from llama_index_gemini2 import Gemini2Embedding, MultimodalNodeParser, file_document
 
     embed_model = Gemini2Embedding(
         api_key=service.api_key,
@@ -202,31 +207,15 @@ def with_llama_index(items: Sequence[Item], service: Service) -> Outcome:
         media_root=CORPUS,
     )
 
-    def node(item: Item) -> BaseNode:
-        metadata = {"kind": item.kind, "name": item.name}
-        hidden = list(metadata)  # to filter by and to show, not to embed
-        resource = MediaResource(path=CORPUS / item.name)
-        caption = MediaResource(text=item.caption)
-        made: BaseNode
-        match item.kind:
-            case "picture":
-                made = Node(text_resource=caption, image_resource=resource)
-            case "sound":
-                made = Node(text_resource=caption, audio_resource=resource)
-            case "film":
-                made = Node(text_resource=caption, video_resource=resource)
-            case "page":  # LlamaIndex has no block for pages; a link says which one
-                made = TextNode(text=f"{item.caption}\n\n{item.text}")
-            case "section":
-                made = TextNode(text=item.text)
-                metadata["title"] = item.name
-        made.metadata = metadata
-        made.excluded_embed_metadata_keys = hidden
-        return made
-
+    parser = MultimodalNodeParser(media_root=CORPUS, granularity="both")
     begun = time.perf_counter()
-    nodes = embed_model([node(item) for item in items])
-    index = VectorStoreIndex(list(nodes), embed_model=embed_model)
+    nodes = []
+    for node in parser.get_nodes_from_documents([file_document(path) for path in chapters()]):
+        if labels := label(node.metadata):
+            node.metadata |= labels
+            node.excluded_embed_metadata_keys += list(labels)  # to filter by and to show
+            nodes.append(node)
+    index = VectorStoreIndex(list(embed_model(nodes)), embed_model=embed_model)
     seconds = time.perf_counter() - begun
 
     def search(query: Query) -> list[Hit]:
@@ -240,7 +229,8 @@ def with_llama_index(items: Sequence[Item], service: Service) -> Outcome:
         ]
 
     answers = [(query, search(query)) for query in ASKED]
-    return Outcome("LlamaIndex, VectorStoreIndex", len(items), seconds, answers, embed_model.usage)
+    counts = Counter(node.metadata["kind"] for node in nodes)
+    return Outcome("LlamaIndex, VectorStoreIndex", counts, seconds, answers, embed_model.usage)
 
 
 # ---------------------------------------------------------------- the report
@@ -269,7 +259,7 @@ def print_outcome(outcome: Outcome, paint: Paint) -> int:
     print()
     print(
         paint(BOLD, outcome.title)
-        + f"   {outcome.indexed} items embedded and stored in {outcome.seconds:.1f} s"
+        + f"   {outcome.counts.total()} items split, embedded and stored in {outcome.seconds:.1f} s"
     )
     print(paint(DIM, f"  {'asked':39}{'score':>6}  found"))
     missed = 0
@@ -351,21 +341,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     live: bool = options.live
     paint = Paint()
-    items = read_corpus()
-    counts = {kind: sum(item.kind == kind for item in items) for kind in KINDS.values()}
-    sections = len(items) - sum(counts.values())
     print(paint(BOLD, "A maintenance manual, chapter 28 (fuel), on the " + SOURCES[live]))
-    print(
-        f"{sections} sections, "
-        + ", ".join(f"{n} {kind}{'s' if n != 1 else ''}" for kind, n in counts.items())
-        + f"; each becomes one vector of {options.dimensions} numbers"
-    )
     try:
         with service_for(live=live, dimensions=options.dimensions) as service:
-            outcomes = [with_langchain(items, service), with_llama_index(items, service)]
+            outcomes = [with_langchain(service), with_llama_index(service)]
     except Gemini2Error as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
+    counted = (
+        f"{outcomes[0].counts[kind]} {kind}{'s' if outcomes[0].counts[kind] != 1 else ''}"
+        for kind in ("section", *KINDS.values())
+    )
+    print(f"{', '.join(counted)}; each becomes one vector of {options.dimensions} numbers")
     missed = sum(print_outcome(outcome, paint) for outcome in outcomes)
     print_usage(outcomes, paint, live=live)
     print_source(paint, live=live)
