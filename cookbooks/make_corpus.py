@@ -26,6 +26,7 @@ __all__ = ["main"]
 HERE = Path(__file__).resolve().parent
 CORPUS = HERE / "corpus"
 QUERIES = HERE / "queries"
+RECORDINGS = HERE / "recordings"
 
 Point = tuple[float, float]
 Samples = NDArray[np.float64]
@@ -538,15 +539,37 @@ def horn(seconds: float) -> Samples:
     return np.asarray(np.tanh(2 * tone) * np.clip(edge, 0, 1))
 
 
-def save_wav(sound: Samples, path: Path, description: str, *, title: str) -> None:
-    """Write 16-bit mono with a LIST INFO chunk (INAM title, ICMT description)."""
+def run_up() -> Samples:
+    """A minute beside the cowling, ten seconds each: starter, idle, run-up, misfire, horn, idle."""
+    scenes = [
+        0.6 * engine(10, rpm=260, seed=11, hiss=0.16),
+        0.7 * engine(10, rpm=750, seed=12),
+        engine(10, rpm=1700, seed=13),
+        engine(10, rpm=800, seed=14, missing=2),
+        0.5 * engine(10, rpm=800, seed=15) + 0.5 * horn(10),
+        0.7 * engine(10, rpm=750, seed=16),
+    ]
+    return np.concatenate(scenes)
+
+
+def save_wav(
+    sound: Samples, path: Path, description: str, *, title: str, small: bool = False
+) -> None:
+    """Write mono with a LIST INFO chunk (INAM title, ICMT description).
+
+    16 bits at ``RATE``; ``small`` is 8 bits at half of it.
+    """
     peak = float(np.abs(sound).max())
-    data = (sound / peak * 0.8 * 32767).astype("<i2").tobytes()
+    if small:
+        halved = sound[: sound.size // 2 * 2].reshape(-1, 2).mean(axis=1)
+        data = (128 + halved / peak * 100).astype(np.uint8).tobytes()
+    else:
+        data = (sound / peak * 0.8 * 32767).astype("<i2").tobytes()
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as out:
         out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(RATE)
+        out.setsampwidth(1 if small else 2)
+        out.setframerate(RATE // 2 if small else RATE)
         out.writeframes(data)
     info = b"INFO"
     for tag, text in ((b"INAM", title), (b"ICMT", description)):
@@ -574,6 +597,42 @@ def needle_frames(frames: int) -> Iterator[Image.Image]:
         sheet.oval(284, 120, 14, fill="#ff4a36" if lit else "#5a2620", outline="#22262a")
         sheet.text(284, 146, "FUEL PRESS", 8, "white")
         yield sheet.image()
+
+
+def restart_frames(rate: int) -> Iterator[Image.Image]:
+    """A minute of the gauge after a hot restart: steady, quivering, falling, on the boost pump."""
+    noise = np.random.default_rng(91)
+    for frame in range(60 * rate):
+        time = frame / rate
+        pressure = float(np.interp(time, (0, 30, 38, 48, 52, 60), (30, 29, 9, 9, 32, 32)))
+        pressure += 0.5 * math.sin(time * 2)
+        if 18 <= time < 38:
+            pressure += 2.4 * float(noise.standard_normal())
+        sheet = Sheet(320, 240, "#3a3f45")
+        pressure_face(sheet, 140, 120, 98, max(3.0, pressure))
+        lit = pressure < 14 and frame % 4 < 3
+        sheet.oval(284, 120, 14, fill="#ff4a36" if lit else "#5a2620", outline="#22262a")
+        sheet.text(284, 146, "FUEL PRESS", 8, "white")
+        pump = time >= 48
+        sheet.oval(284, 40, 14, fill="#4fd17a" if pump else "#22402c", outline="#22262a")
+        sheet.text(284, 66, "BOOST PUMP", 8, "white")
+        yield sheet.image().resize((240, 180))
+
+
+def save_restart(path: Path, description: str, *, title: str) -> None:
+    """Write the minute at five pictures a second, a key frame every ten seconds."""
+    rate = 5
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as out:
+        out.metadata["title"] = title
+        out.metadata["comment"] = description
+        options = {"crf": "33", "threads": "1", "g": str(10 * rate), "sc_threshold": "0"}
+        options["x264-params"] = f"keyint={10 * rate}:min-keyint={10 * rate}:scenecut=0"
+        stream = out.add_stream("libx264", rate=rate, options=options)
+        stream.width, stream.height, stream.pix_fmt = 240, 180, "yuv420p"
+        stream.time_base = Fraction(1, rate)
+        for picture in restart_frames(rate):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")))
+        out.mux(stream.encode())
 
 
 def save_film(path: Path, description: str, *, title: str) -> None:
@@ -670,6 +729,64 @@ def bulletin() -> FPDF:
     return pdf
 
 
+def shield() -> Image.Image:
+    """The heat shield in its place between exhaust pipe and pump."""
+    sheet = Sheet(420, 220)
+    sheet.box(30, 30, 390, 66, fill="#d8cfc6", radius=16)
+    sheet.text(210, 48, "exhaust pipe", 12)
+    sheet.line((80, 92), (110, 84), (310, 84), (340, 92), fill=ACCENT, width=5)
+    for x in (120, 300):
+        sheet.line((x, 84), (x, 28), fill=STEEL, width=6)
+        sheet.text(x, 16, "clamp 2.8 N·m", 9)
+    sheet.text(372, 94, "shield", 10)
+    sheet.box(150, 128, 270, 200, fill=BRASS)
+    sheet.text(210, 164, "fuel pump", 12)
+    sheet.line((210, 88), (210, 126), fill=INK, width=1.5)
+    sheet.text(262, 107, "15 mm or more", 10)
+    return sheet.image()
+
+
+def letter() -> FPDF:
+    """Service letter of one page with a text layer, a picture in it and the picture's caption."""
+    pdf = FPDF(format=(148, 210))
+    pdf.set_creation_date(datetime(2026, 4, 9, tzinfo=UTC))
+    pdf.set_title("Service letter SL 28-11, fitting the heat shield")
+    pdf.set_subject(
+        "How the heat shield sits between exhaust pipe and fuel pump: two clamps, gap of 15 mm."
+    )
+    pdf.set_author("Sandpiper 180 (an example)")
+    pdf.set_margins(14, 14)
+    pdf.add_page()
+    pdf.set_font("helvetica", "B", 14)
+    pdf.multi_cell(0, 7.7, "Fitting the heat shield", new_x="LMARGIN", new_y="NEXT")
+    pdf.ln(3)
+    pdf.set_font("helvetica", "", 9.5)
+    pdf.multi_cell(
+        0,
+        5.2,
+        "Owners have asked which way round the heat shield of bulletin SB 28-07 goes. The rolled "
+        "edge points away from the pump, and both clamps sit outside the rolled edge. Figure 1 "
+        "shows the shield in its place.",
+        new_x="LMARGIN",
+        new_y="NEXT",
+    )
+    pdf.ln(3)
+    pdf.image(shield(), x=14, w=120)
+    pdf.ln(2)
+    pdf.set_font("helvetica", "I", 8.5)
+    caption = "Figure 1. Heat shield between exhaust pipe and fuel pump, gap and clamps"
+    pdf.cell(0, 5, caption, new_x="LMARGIN", new_y="NEXT")
+    pdf.ln(3)
+    pdf.set_font("helvetica", "", 9.5)
+    pdf.multi_cell(
+        0,
+        5.2,
+        "Measure the gap with the engine cold. Rattling after the first flight means a clamp that "
+        "was tightened before the shield was centred: loosen both, centre, tighten again.",
+    )
+    return pdf
+
+
 # ---------------------------------------------------------------- all of it
 
 
@@ -678,6 +795,7 @@ def main() -> None:
     for folder in ("figures", "sounds", "clips"):
         (CORPUS / folder).mkdir(parents=True, exist_ok=True)
     QUERIES.mkdir(exist_ok=True)
+    RECORDINGS.mkdir(exist_ok=True)
     for name, (draw, description) in FIGURES.items():
         save_png(
             draw().image(),
@@ -723,6 +841,19 @@ def main() -> None:
         title="Fuel pressure falls",
     )
     bulletin().output(str(CORPUS / "SB-28-07.pdf"))
+    letter().output(str(CORPUS / "SL-28-11.pdf"))
+    save_wav(
+        run_up(),
+        RECORDINGS / "run-up.wav",
+        "Recording of an engine run-up beside the cowling, one minute.",
+        title="Run-up",
+        small=True,
+    )
+    save_restart(
+        RECORDINGS / "hot-restart.mp4",
+        "Film of the fuel pressure gauge after a hot restart, one minute.",
+        title="Hot restart",
+    )
 
 
 if __name__ == "__main__":

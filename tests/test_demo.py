@@ -62,13 +62,14 @@ def test_live_without_a_key_says_what_is_missing() -> None:
 
 def test_corpus_is_small_and_complete() -> None:
     media = [p for p in CORPUS.parent.rglob("*") if p.suffix in {".png", ".wav", ".mp4", ".pdf"}]
-    assert sum(path.stat().st_size for path in media) < 300_000
+    assert sum(path.stat().st_size for path in media) < 600_000
     linked = {
         link.partition("#")[0]
         for chapter in CORPUS.glob("28-*.md")
         for link in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", chapter.read_text("utf-8"))
     }
-    assert linked == {
+    read_alone = {"SL-28-11.pdf"}  # cookbook 2 takes its text and its picture out
+    assert linked | read_alone == {
         path.relative_to(CORPUS).as_posix() for path in media if path.is_relative_to(CORPUS)
     }
 
