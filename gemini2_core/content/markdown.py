@@ -27,7 +27,8 @@ __all__ = [
 _MAX_LABEL = 999
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_SPECIAL = re.compile(r"\\|`+|<|!\[|\[|\]")
+# Each choice begins with a literal (not `+), so that re looks for their first letters alone.
+_SPECIAL = re.compile(r"\\|``*|<|!\[|\[|\]")
 _TICKS = re.compile(r"`+")
 _BLANK = re.compile(r"[ \t\n]*+")
 _ANGLE = re.compile(r"<([^<>\n\\]*+(?:\\.[^<>\n\\]*+)*+)>")

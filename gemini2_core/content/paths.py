@@ -57,15 +57,16 @@ def resolve_path(link: str, media_root: Path) -> Path:
         raise MediaAccessError(f"the link {shown} has a backslash: write its path with '/'")
     if ".." in name.split("/") or name.startswith("//"):
         raise MediaAccessError(f"the link {shown} leads out of media_root")
-    root = Path(os.path.realpath(media_root))
-    if not root.is_dir():
+    root = os.path.realpath(media_root)
+    if not Path(root).is_dir():
         raise ConfigurationError("media_root is no directory that can be read")
     try:
         # Not strict: what a link out of the root points at mustn't show in the error.
-        found = Path(os.path.realpath(root / name))
-        if not found.is_relative_to(root):
+        found = _real_path(root, name)
+        if not f"{found}{os.sep}".startswith(os.path.join(root, "")):  # noqa: PTH118 - ends with /
             raise MediaAccessError(f"the link {shown} leads out of media_root")
-        mode = found.stat().st_mode
+        path = Path(found)
+        mode = path.stat().st_mode
     except MediaAccessError:
         raise
     except PermissionError:
@@ -74,7 +75,7 @@ def resolve_path(link: str, media_root: Path) -> Path:
         raise MediaNotFoundError(f"there is no file {shown} under media_root") from None
     if not stat.S_ISREG(mode):
         raise MediaAccessError(f"the link {shown} names no plain file")
-    return found
+    return path
 
 
 def link_to(path: Path, media_root: Path) -> str:
@@ -89,6 +90,20 @@ def link_to(path: Path, media_root: Path) -> str:
         raise MediaAccessError(f"{path.name!r} isn't under media_root, so no link can name it")
     name = real.relative_to(root).as_posix()
     return _QUOTED.sub(lambda match: "".join(f"%{b:02X}" for b in os.fsencode(match[0])), name)
+
+
+def _real_path(root: str, name: str) -> str:
+    """The real path of ``name`` in ``root``, which is real: only what is below it is looked at."""
+    if name.startswith("/"):
+        return os.path.realpath(Path(name))
+    path = root.rstrip(os.sep)
+    for part in name.split("/"):
+        if part in ("", "."):
+            continue
+        path = f"{path}{os.sep}{part}"
+        if stat.S_ISLNK(os.lstat(path).st_mode):
+            return os.path.realpath(Path(root) / name)
+    return path
 
 
 def _shown(link: str) -> str:
