@@ -164,9 +164,9 @@ def sound_windows(seconds: float, window: float, overlap: float) -> list[tuple[f
     windows = []
     count = 1 + max(0, math.ceil((seconds - window) / step - _SLACK / step))
     for number in range(count):
-        start = number * step
-        last = number == count - 1
-        windows.append((round(start, 3), round(seconds if last else start + window, 3)))
+        # The end is told from the next start as it is rounded, so that no moment is between them.
+        end = seconds if number == count - 1 else round((number + 1) * step, 3) + overlap
+        windows.append((round(number * step, 3), round(end, 3)))
     return windows
 
 
