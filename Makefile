@@ -11,10 +11,10 @@ ARGS ?=
 # What hangs on google-genai's version; the rest is tested once.
 SDK_TESTS := $(wildcard $(addprefix tests/,embedding contract langchain llama_index))
 
-.PHONY: help demo test test-2.34 check format bench notebooks lock clean
+.PHONY: help demo test test-2.34 check format bench bench-chunking notebooks lock clean
 
 help:  ## What there is to make
-	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/ready  ## A small corpus through both frameworks; ARGS=--live for the real service
 	@$(BIN)/python cookbooks/demo.py $(ARGS)
@@ -38,6 +38,9 @@ format: .venv/ready  ## Format, and repair what the linter can
 
 bench: .venv/ready .venv-peers/ready  ## Ours, the peers and the floor, in one interleaved run
 	@$(BIN)/python tests/benchmarks/bench.py --peers .venv-peers/bin/python $(ARGS)
+
+bench-chunking: .venv/ready  ## CPU and memory of chunking a large corpus; ARGS='--pages 10000'
+	@$(BIN)/python tests/benchmarks/chunking.py $(ARGS)
 
 notebooks: .venv/ready  ## Run the cookbooks on the emulator, without changing them
 	@$(BIN)/python tests/notebooks.py $(ARGS)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gemini2_core.content import Content, Media, find_media_links, split_text
@@ -129,6 +129,10 @@ _SETTINGS = st.builds(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(text=_MARKDOWN, how=_SETTINGS)
+@example(text="![ ![ b](c) b](c).", how=ChunkSettings(max_tokens=32))
+@example(text="![ ![ b](c) b](c).", how=ChunkSettings())
+@example(text="![ ![ b](0.png) b](c).", how=ChunkSettings())
+@example(text="![ ![ b](c) b](0.png).", how=ChunkSettings())
 def test_nothing_is_lost_and_no_limit_is_broken(root: Path, text: str, how: ChunkSettings) -> None:
     documents = _read(text, root)
     chunks = list(chunk_documents(documents, how))
