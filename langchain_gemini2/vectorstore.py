@@ -24,7 +24,12 @@ from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 from gemini2_core.content import Content, ContentLike
 from gemini2_core.embedding import Aggregate, EmbeddingResult, Gemini2Embedder
-from gemini2_core.errors import ConfigurationError, Gemini2Error, InvalidInputError
+from gemini2_core.errors import (
+    ConfigurationError,
+    Gemini2Error,
+    IndexMismatchError,
+    InvalidInputError,
+)
 from gemini2_core.index import (
     FilterLike,
     MatryoshkaCollection,
@@ -665,7 +670,12 @@ class MatryoshkaVectorStore(VectorStore):
         embeddings = self._embeddings
         if not isinstance(embeddings, Gemini2Embeddings):
             return None
-        size = self._collection.dimensions
+        size, held = self._collection.dimensions, self._collection.space
+        if held != embeddings.space:
+            raise IndexMismatchError(
+                f"collection {self._collection.name!r} holds vectors of {held}, and the embeddings "
+                f"are of {embeddings.space}: they can't be compared"
+            )
         if self._embedder is None or self._embedder.dimensions != size:
             self._embedder = embeddings.embedder.variant(
                 dimensions=size,
