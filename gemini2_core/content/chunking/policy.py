@@ -271,7 +271,7 @@ def refer(
     return Media(path, _type_of(path, mime_type, state), fragment, alt, digest)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=4096)
 def _type_of(path: Path, mime_type: str | None, state: tuple[int, int, int]) -> str:
     del state
     return Media.from_path(path, mime_type).mime_type

@@ -309,9 +309,13 @@ def test_a_large_corpus_is_quick_and_its_media_are_references(tmp_path: Path) ->
     tracemalloc.stop()
     assert count == 1000
     assert peak < 12_000_000
-    started = time.process_time()
-    chunks = sum(1 for _ in chunk_documents(read_markdown(text, source="s", media_root=tmp_path)))
-    assert (time.process_time() - started) / chunks < 0.004  # 1 ms on a quiet core
+    costs: list[float] = []
+    for _ in range(3):
+        started = time.process_time()
+        documents = read_markdown(text, source="s", media_root=tmp_path)
+        chunks = sum(1 for _ in chunk_documents(documents))
+        costs.append((time.process_time() - started) / chunks)
+    assert min(costs) < 0.002  # 0.7 ms on a quiet core: make bench-chunking
 
 
 def test_what_is_too_long_for_the_model_becomes_links_to_its_parts(root: Path) -> None:
