@@ -20,10 +20,10 @@ demo: .venv/ready  ## A small corpus through both frameworks; ARGS=--live for th
 	@$(BIN)/python cookbooks/demo.py $(ARGS)
 
 test: .venv/ready  ## The tests, on google-genai 3.x; ARGS=... go to pytest
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 test-2.34: .venv-2.34/ready  ## Transport and adapters on google-genai 2.34, beside langchain-google-genai
-	@.venv-2.34/bin/python -m pytest $(SDK_TESTS) $(ARGS)
+	@.venv-2.34/bin/python -m pytest -n 2 $(SDK_TESTS) $(ARGS)
 
 check: .venv/ready  ## Format, lint, types
 	@bad=0; \
