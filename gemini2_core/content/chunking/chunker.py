@@ -224,6 +224,8 @@ class _Chunking:
         first = group[0]
         level = first.element.level
         before = self._trail([one for one in self._open if not level or one[0] < level])
+        if before == (first.element.heading,):
+            before = ()  # the document's title, and its first heading says it as well
         repeated = self._header(first)
         if not repeated and not _is_heading(first):
             repeated = self._overlap

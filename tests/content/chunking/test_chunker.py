@@ -449,3 +449,10 @@ def test_the_corpus_of_the_cookbooks() -> None:
         for index, chunk in enumerate(chunks):
             check_limits(chunk.content, _SPEC, Backend.GEMINI_API, index=index)
             assert cast("int", chunk.metadata()["chunk_index"]) == index
+
+
+def test_a_title_that_the_first_heading_says_as_well_is_not_said_twice() -> None:
+    (document,) = read_markdown("# Fuel pump\n\nIt pumps.\n", source="a.md", title="Fuel pump")
+    (chunk,) = chunk_document(document)
+    assert chunk.text.count("Fuel pump") == 1
+    assert chunk.title == "Fuel pump"
