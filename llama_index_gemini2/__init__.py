@@ -19,10 +19,14 @@ from llama_index_gemini2.blocks import (
 )
 from llama_index_gemini2.embedding import Gemini2Embedding
 from llama_index_gemini2.node_parser import MultimodalNodeParser, file_document
+from llama_index_gemini2.retriever import MatryoshkaRetriever
+from llama_index_gemini2.vectorstore import MatryoshkaVectorStore
 
 __all__ = [
     "MEDIA_QA_PROMPT",
     "Gemini2Embedding",
+    "MatryoshkaRetriever",
+    "MatryoshkaVectorStore",
     "MediaPostprocessor",
     "MultimodalNodeParser",
     "file_document",
