@@ -11,7 +11,7 @@ ARGS ?=
 # What hangs on google-genai's version; the rest is tested once.
 SDK_TESTS := $(wildcard $(addprefix tests/,embedding contract langchain llama_index))
 
-.PHONY: help demo test test-2.34 check format bench bench-chunking notebooks lock clean
+.PHONY: help demo test test-2.34 check format bench bench-chunking bench-retrieval notebooks lock clean
 
 help:  ## What there is to make
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ bench: .venv/ready .venv-peers/ready  ## Ours, the peers and the floor, in one i
 
 bench-chunking: .venv/ready  ## CPU and memory of chunking a large corpus; ARGS='--pages 10000'
 	@$(BIN)/python tests/benchmarks/chunking.py $(ARGS)
+
+bench-retrieval: .venv/ready  ## Recall and latency of two passes; ARGS='--points 100000'
+	@$(BIN)/python -m tests.benchmarks.retrieval $(ARGS)
 
 notebooks: .venv/ready  ## Run the cookbooks on the emulator, without changing them
 	@$(BIN)/python tests/notebooks.py $(ARGS)
