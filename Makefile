@@ -14,7 +14,7 @@ SDK_TESTS := $(wildcard $(addprefix tests/,embedding contract langchain llama_in
 .PHONY: help demo test test-2.34 check format bench bench-chunking bench-retrieval notebooks lock clean
 
 help:  ## What there is to make
-	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/ready  ## A small corpus through both frameworks; ARGS=--live for the real service
 	@$(BIN)/python cookbooks/demo.py $(ARGS)
