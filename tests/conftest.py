@@ -1,0 +1,13 @@
+"""What holds for every test: property tests draw the same examples each time."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# A test that fails today and not tomorrow helps nobody; to hunt for new examples set
+# HYPOTHESIS_PROFILE=hunt.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("hunt", max_examples=500, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
