@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
     from google.genai.types import HttpOptions
 
 __all__ = ["Connection"]
+
+_ASYNC_CLIENTS = {"aiohttp_client", "httpx_async_client"}
+_SYNC_CLIENTS = {"client_args", "httpx_client"}
+
+
+def _given(options: HttpOptions | Mapping[str, object] | None) -> set[str]:
+    """Names of the options that are set."""
+    if options is None:
+        return set()
+    known = options.items() if isinstance(options, Mapping) else iter(options)
+    return {name for name, value in known if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +76,14 @@ class Connection:
         Raises:
             ConfigurationError: No key (Gemini API), no project (Vertex), a bad timeout.
         """
+        given = _given(http_options)
+        if given & _ASYNC_CLIENTS and not given & _SYNC_CLIENTS:
+            warnings.warn(
+                f"http_options' {', '.join(sorted(given & _ASYNC_CLIENTS))} isn't used: it is tied "
+                "to a loop of yours. Pass httpx_client or client_args, or leave it out",
+                UserWarning,
+                stacklevel=3,
+            )
         if timeout <= 0:
             raise ConfigurationError(f"timeout={timeout} must be positive seconds")
         env = os.environ.get
@@ -107,12 +127,7 @@ class Connection:
 
     def brings_http_client(self) -> bool:
         """True if ``http_options`` hold an HTTP client, or arguments of one, of the caller's."""
-        options = self.http_options
-        if options is None:
-            return False
-        known = options if isinstance(options, Mapping) else options.model_dump(exclude_none=True)
-        names = {"aiohttp_client", "httpx_client", "httpx_async_client", "client_args"}
-        return bool(names & {name for name, value in known.items() if value})
+        return bool((_ASYNC_CLIENTS | _SYNC_CLIENTS) & _given(self.http_options))
 
     def client(self, session: aiohttp.ClientSession | None) -> Client:
         """The SDK's client, on ``session`` if there is one."""

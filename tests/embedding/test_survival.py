@@ -224,6 +224,18 @@ def test_http_clients_in_http_options_are_used(make: Make, emulator: Emulator) -
     assert emulator.requests[0].headers["x-mine"] == "yes"
 
 
+def test_an_async_http_client_that_cannot_be_used_is_warned_of(
+    make: Make, emulator: Emulator
+) -> None:
+    import httpx
+
+    client = httpx.AsyncClient()
+    with pytest.warns(UserWarning, match="httpx_async_client isn't used"):
+        make(http_options={"httpx_async_client": client}).embed_documents(["a"])
+    assert len(emulator.requests) == 1
+    asyncio.run(client.aclose())
+
+
 def test_an_embedder_works_in_a_forked_child(make: Make) -> None:
     import os
 
