@@ -33,7 +33,7 @@ from gemini2_core.index import (
     read_filter,
 )
 from gemini2_core.index.ids import point_id
-from gemini2_core.model import EmbeddingSpace
+from gemini2_core.model import DEFAULT_MODEL, MODELS, EmbeddingSpace
 from llama_index_gemini2.embedding import Gemini2Embedding
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ __all__ = ["CollectionOptions", "MatryoshkaVectorStore", "SearchOptions", "check
 #: Where ``node_to_metadata_dict`` puts the id of the document that a node was cut from.
 _REF_DOC = "doc_id"
 
-_LARGEST = 3072
+_LARGEST = MODELS[DEFAULT_MODEL].full_dimensions
 
 
 class CollectionOptions(TypedDict, total=False):

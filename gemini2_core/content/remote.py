@@ -232,7 +232,7 @@ def _check_address(address: _Address, host: str) -> None:
             raise _refused(host)
     if inner is not None:
         _check_address(inner, host)
-        if address.ipv4_mapped:  # type: ignore[union-attr]
+        if address.ipv4_mapped:  # type: ignore[union-attr]  # inner is of an IPv6 only
             return
     if (
         not address.is_global

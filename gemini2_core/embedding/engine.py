@@ -67,8 +67,8 @@ class Engine:
             # The time runs from its turn on: how many others there are mustn't decide a vector.
             async with slots, asyncio.timeout(_COUNTING_SECONDS):
                 counted = await self._service.transport.count_tokens(beginning)
-        except Exception:  # noqa: BLE001
-            # Whatever is wrong, the embedding itself will say it; without a count the bound holds.
+        except Exception:  # noqa: BLE001 - whatever is wrong, the embedding itself will say it
+            # Without a count the bound holds.
             return None
         return -(-counted * len(text) // len(beginning))
 

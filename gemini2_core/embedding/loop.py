@@ -53,7 +53,7 @@ def run(work: Coroutine[object, object, _T]) -> _T:
     future = asyncio.run_coroutine_threadsafe(work, loop)
     try:
         return future.result()
-    except BaseException:
+    except BaseException:  # Ctrl-C too
         future.cancel()
         raise
 

@@ -14,12 +14,14 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from gemini2_core.model import DEFAULT_MODEL, MODELS
+
 __all__ = ["FULL", "Row", "direction", "fuse", "prefix", "text_vector"]
 
 Row = npt.NDArray[np.float64]
 
 #: Numbers of a full vector.
-FULL = 3072
+FULL = MODELS[DEFAULT_MODEL].full_dimensions
 # Energy (sum of squares) of the first n numbers of recorded vectors; the bands between are
 # scaled to it, so that a prefix's norm is the service's. Each band is a random projection of
 # its own, which makes every prefix a smaller projection of the same features.

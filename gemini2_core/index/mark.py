@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from gemini2_core.errors import ConfigurationError, IndexMismatchError
 from gemini2_core.index.operations import Description
-from gemini2_core.model import DEFAULT_DIMENSIONS, EmbeddingSpace
+from gemini2_core.model import DEFAULT_DIMENSIONS, DEFAULT_MODEL, MODELS, EmbeddingSpace
 
 __all__ = ["DEFAULT_TIERS", "MARK_KEY", "SPARSE_NAME", "Mark", "check_tiers"]
 
-DEFAULT_TIERS = (DEFAULT_DIMENSIONS, 3072)
+DEFAULT_TIERS = (DEFAULT_DIMENSIONS, MODELS[DEFAULT_MODEL].full_dimensions)
 MARK_KEY = "gemini2_embeddings"
 SPARSE_NAME = "bm25"
 _VERSION = 1

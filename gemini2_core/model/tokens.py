@@ -7,7 +7,7 @@ import re
 
 from gemini2_core.model.models import Modality
 
-__all__ = ["count_tokens", "media_tokens", "token_bound"]
+__all__ = ["VIDEO_FRAMES", "count_tokens", "media_tokens", "token_bound"]
 
 # The tokenizer isn't public. The estimate gives every count of the recordings exactly.
 _PIECES = re.compile(r"[A-Za-z]+|[0-9]|\n+|[^\S\n]{2,}|[^\sA-Za-z0-9]")
@@ -17,7 +17,8 @@ _IMAGE_TOKENS = 258
 _PAGE_TOKENS = 258
 _AUDIO_TOKENS_PER_SECOND = 25
 _VIDEO_TOKENS_PER_FRAME = 66
-_VIDEO_FRAMES = 32
+#: Frames of a film that the service looks at, one a second as long as they last.
+VIDEO_FRAMES = 32
 
 
 def count_tokens(text: str) -> int:
@@ -68,5 +69,5 @@ def media_tokens(
         # recordings/audio_only_3072: 4.488 s were billed 112, so a part of a token isn't.
         return max(1, int(length * _AUDIO_TOKENS_PER_SECOND))
     if modality is Modality.VIDEO:
-        return _VIDEO_TOKENS_PER_FRAME * min(_VIDEO_FRAMES, math.ceil(length))
+        return _VIDEO_TOKENS_PER_FRAME * min(VIDEO_FRAMES, math.ceil(length))
     raise ValueError(f"{modality} is no medium: use count_tokens")

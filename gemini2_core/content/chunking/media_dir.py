@@ -67,7 +67,7 @@ class MediaDir:
     @classmethod
     def of(cls, value: Self | str | os.PathLike[str] | None) -> Self | None:
         """A MediaDir of a path; None and a MediaDir stay what they are."""
-        return value if value is None or isinstance(value, cls) else cls(value)  # type: ignore[arg-type]
+        return value if value is None or isinstance(value, cls) else cls(value)  # type: ignore[arg-type]  # no narrowing to Self
 
     def write(self, data: bytes, mime_type: str | None = None, *, alt: str = "") -> Media:
         """Write a medium, if it isn't there yet; return the reference to it.

@@ -26,7 +26,7 @@ from gemini2_core.errors import (
     LimitError,
     MissingExtraError,
 )
-from gemini2_core.model import DEFAULT_MODEL, Backend, Modality, model_spec
+from gemini2_core.model import DEFAULT_MODEL, VIDEO_FRAMES, Backend, Modality, model_spec
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["FILM_WINDOW", "SOUND_WINDOW", "film_windows", "read_media", "sound_windows"]
 
 #: Seconds of a window of film: up to 32 s the service looks at every second (API documentation).
-FILM_WINDOW = 32.0
+FILM_WINDOW = float(VIDEO_FRAMES)
 #: Seconds of a window of sound; 1,500 tokens.
 SOUND_WINDOW = 60.0
 

@@ -367,7 +367,9 @@ def _serve(source: BinaryIO, answers: BinaryIO) -> None:
                 )
                 continue
             assert opened is not None
-            page = opened.page(int(str(request["page"])), smallest=request["smallest"])  # type: ignore[arg-type]
+            # pdf_workers, the only one who asks, sends a number or null.
+            smallest: float | None = request["smallest"]  # type: ignore[assignment]
+            page = opened.page(int(str(request["page"])), smallest=smallest)
             write_frame(
                 answers,
                 {
