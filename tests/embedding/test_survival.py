@@ -181,12 +181,13 @@ def test_vertex_works_with_and_without_its_batch_method(
 ) -> None:
     emulator.configure(vertex_batch=batch)
     embedder = make(**vertex)
-    result = embedder.embed_documents(TEXTS[:60])
-    assert (result.vectors == expected(make, TEXTS[:60])).all()
+    right = expected(make, TEXTS[:250])
+    result = embedder.embed_documents(TEXTS[:250])
+    assert (result.vectors == right).all()
     assert result.usage.total_tokens > 0
+    assert (asyncio.run(embedder.aembed_documents(TEXTS[:250])).vectors == right).all()
     paths = {request.path for request in emulator.requests if "projects" in request.path}
     assert all("/projects/test/locations/eu/publishers/google/models/" in path for path in paths)
-    assert len(asyncio.run(embedder.aembed_queries(["a", "b"]))) == 2
 
 
 def test_an_input_that_vertex_says_it_cut_is_warned_of(
@@ -208,10 +209,12 @@ def test_a_callers_own_client_is_used_and_left_open(make: Make, emulator: Emulat
 
     client = Client(api_key="mine", http_options=HttpOptions(base_url=emulator.base_url))
     with make(client=client) as embedder:
-        result = embedder.embed_documents(TEXTS[:100])
-        assert np.allclose(result.vectors, expected(make, TEXTS[:100]), atol=1e-6)
+        right = expected(make, TEXTS[:250])
+        assert np.allclose(embedder.embed_documents(TEXTS[:250]).vectors, right, atol=1e-6)
+        awaited = asyncio.run(embedder.aembed_documents(TEXTS[:250]))
+        assert np.allclose(awaited.vectors, right, atol=1e-6)
         emulator.fail_next("drop", "500")
-        assert len(embedder.embed_documents(TEXTS[100:110])) == 10
+        assert len(embedder.embed_documents(TEXTS[250:260])) == 10
     assert client.models.embed_content(model="gemini-embedding-2", contents="x").embeddings
     client.close()
     with make(client=client) as embedder, pytest.raises(Exception, match="closed"):
