@@ -11,7 +11,7 @@ ARGS ?=
 # What hangs on google-genai's version; the rest is tested once.
 SDK_TESTS := $(wildcard $(addprefix tests/,embedding contract langchain llama_index))
 
-.PHONY: help demo test test-2.34 check format bench bench-chunking bench-retrieval notebooks lock clean
+.PHONY: help demo test test-2.34 test-mteb check format bench bench-chunking bench-retrieval notebooks lock clean
 
 help:  ## What there is to make
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test: .venv/ready  ## The tests, on google-genai 3.x; ARGS=... go to pytest
 
 test-2.34: .venv-2.34/ready  ## Transport and adapters on google-genai 2.34, beside langchain-google-genai
 	@.venv-2.34/bin/python -m pytest -n 2 $(SDK_TESTS) $(ARGS)
+
+test-mteb: .venv-mteb/ready  ## The wrapper for mteb, on mteb itself (brings PyTorch)
+	@.venv-mteb/bin/python -m pytest tests/mteb $(ARGS)
 
 check: .venv/ready  ## Format, lint, types
 	@bad=0; \
@@ -53,6 +56,7 @@ notebooks: .venv/ready  ## Run the cookbooks on the emulator, without changing t
 # What pip is told beyond the constraints, one line an environment.
 WANTS.venv       := --editable '.[all]' --group dev
 WANTS.venv-2.34  := --editable '.[all]' --group beside
+WANTS.venv-mteb  := --editable '.[emulator]' --group mteb
 WANTS.venv-peers := --group peers
 
 define environment
@@ -71,11 +75,14 @@ endef
 .venv-2.34/ready: pyproject.toml tests/constraints-2.34.txt
 	$(environment)
 
+.venv-mteb/ready: pyproject.toml tests/mteb/constraints.txt
+	$(environment)
+
 .venv-peers/ready: pyproject.toml tests/benchmarks/constraints.txt
 	$(environment)
 
-lock:  ## Resolve the three environments anew and write down what came out
-	@for pair in .venv:tests/constraints.txt .venv-2.34:tests/constraints-2.34.txt .venv-peers:tests/benchmarks/constraints.txt; do \
+lock:  ## Resolve the four environments anew and write down what came out
+	@for pair in .venv:tests/constraints.txt .venv-2.34:tests/constraints-2.34.txt .venv-mteb:tests/mteb/constraints.txt .venv-peers:tests/benchmarks/constraints.txt; do \
 		place=$${pair%%:*} file=$${pair#*:}; \
 		: > $$file; \
 		rm -rf $$place; \
@@ -86,5 +93,5 @@ lock:  ## Resolve the three environments anew and write down what came out
 	done
 
 clean:  ## Remove the environments and what tools left behind
-	@rm -rf .venv .venv-2.34 .venv-peers build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .venv-2.34 .venv-mteb .venv-peers build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

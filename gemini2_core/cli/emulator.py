@@ -1,22 +1,20 @@
-"""The command ``gemini2``: ``gemini2 emulator`` runs the service's stand-in on loopback."""
+"""``gemini2 emulator``: the service's stand-in on loopback."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
+from contextlib import suppress
 from typing import get_args
 
-from gemini2_core.errors import Gemini2Error
+from gemini2_core.cli.command import Commands
 
-__all__ = ["main"]
+__all__ = ["add"]
 
 
-def _parser() -> argparse.ArgumentParser:
+def add(commands: Commands) -> None:
+    """Add the command."""
     from gemini2_core.emulator.settings import FailureKind, Settings, VectorMode
 
-    parser = argparse.ArgumentParser(prog="gemini2", description="Gemini Embedding 2 at hand.")
-    commands = parser.add_subparsers(dest="command", required=True)
     emulator = commands.add_parser(
         "emulator",
         help="serve the embedding API on loopback: its rules and shapes, not the model's vectors",
@@ -50,35 +48,20 @@ def _parser() -> argparse.ArgumentParser:
     add("--gzip-level", type=int, default=6, metavar="N", help="6 gives the service's size")
     add("--no-pretty", dest="pretty", action="store_false", help="don't indent answers")
     add("--no-vertex-batch", dest="vertex_batch", action="store_false", help="404 on that path")
-    return parser
+    emulator.set_defaults(run=_run)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status.
-
-    Args:
-        arguments: Without the program's name; None reads the command line.
-    """
+def _run(options: argparse.Namespace) -> int:
     from gemini2_core.emulator.runner import run
     from gemini2_core.emulator.settings import Settings
 
-    options = vars(_parser().parse_args(arguments))
-    port = options.pop("port")
-    del options["command"]
-    try:
-        # Nobody can read the log of another process.
-        run(port, Settings(**options, log_requests=False), _announce)
-    except KeyboardInterrupt:
-        pass
-    except (Gemini2Error, OSError) as error:
-        print(f"gemini2: {error}", file=sys.stderr)
-        return 1
+    told = vars(options)
+    port = told.pop("port")
+    # Nobody can read the log of another process.
+    with suppress(KeyboardInterrupt):  # how it ends
+        run(port, Settings(**told, log_requests=False), _announce)
     return 0
 
 
 def _announce(base_url: str) -> None:
     print(f"The emulator of Gemini Embedding 2 serves on {base_url} (not the model).", flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

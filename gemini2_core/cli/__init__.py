@@ -1,0 +1,5 @@
+"""The command line: a file for each command of ``gemini2``."""
+
+from gemini2_core.cli.program import main
+
+__all__ = ["main"]
