@@ -1,0 +1,119 @@
+"""Whether a collection is whole: who fills it says so in its note, at the start and at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gemini2_core.index import MatryoshkaCollection
+
+__all__ = [
+    "amark_filled",
+    "amark_filling",
+    "aunfilled_shards",
+    "mark_filled",
+    "mark_filling",
+    "unfilled_shards",
+]
+
+_KEY = "filling"
+_VERIFIED = "verified"
+_TRIES = 5
+
+
+def mark_filling(collection: MatryoshkaCollection, *, shard: tuple[int, int] = (0, 1)) -> None:
+    """Say that a collection is being filled: no alias is switched to it until it is filled.
+
+    To be called before the first point is written; again after a crash, or by other shards, is
+    right too. It takes back what an earlier verification said.
+
+    Args:
+        collection: The one that is filled; opened if it isn't.
+        shard: Which part of the corpus this is, and of how many: (0, 2) and (1, 2).
+    """
+    changed = _begun(collection.note(), *shard)
+    if changed is not None:
+        collection.write_note(changed)
+
+
+async def amark_filling(
+    collection: MatryoshkaCollection, *, shard: tuple[int, int] = (0, 1)
+) -> None:
+    """Say that a collection is being filled; see ``mark_filling``."""
+    changed = _begun(await collection.anote(), *shard)
+    if changed is not None:
+        await collection.awrite_note(changed)
+
+
+def mark_filled(collection: MatryoshkaCollection, *, shard: tuple[int, int] = (0, 1)) -> None:
+    """Say that the last point of a shard is stored; with the last shard the collection is whole.
+
+    Shards that end in the same moment can write over each other's word. Then one counts as
+    unfinished, nothing is switched, and running that one again (there is nothing left to do for
+    it) says it anew.
+
+    Args:
+        collection: The one that was filled.
+        shard: As it was given to ``mark_filling``.
+    """
+    for _ in range(_TRIES):
+        changed = _ended(collection.note(), *shard)
+        if changed is None:
+            return
+        collection.write_note(changed)
+
+
+async def amark_filled(
+    collection: MatryoshkaCollection, *, shard: tuple[int, int] = (0, 1)
+) -> None:
+    """Say that the last point of a shard is stored; see ``mark_filled``."""
+    for _ in range(_TRIES):
+        changed = _ended(await collection.anote(), *shard)
+        if changed is None:
+            return
+        await collection.awrite_note(changed)
+
+
+def unfilled_shards(collection: MatryoshkaCollection) -> list[str]:
+    """Shards that haven't said they are filled, as ``"1/2"``; empty for a whole collection.
+
+    A collection that was filled by other means, without a word in its note, counts as whole.
+    """
+    return _unfilled(collection.note())
+
+
+async def aunfilled_shards(collection: MatryoshkaCollection) -> list[str]:
+    """Shards that haven't said they are filled; see ``unfilled_shards``."""
+    return _unfilled(await collection.anote())
+
+
+def _state(note: Mapping[str, object]) -> tuple[int, set[int]] | None:
+    """How many shards, and which are done."""
+    match note.get(_KEY):
+        case {"of": int(of), "done": list(done)}:
+            return of, {int(one) for one in done}
+    return None
+
+
+def _begun(note: Mapping[str, object], shard: int, of: int) -> dict[str, object] | None:
+    state = _state(note)
+    # Another division of the corpus starts from nothing.
+    done = state[1] - {shard} if state is not None and state[0] == of else set()
+    if state == (of, done) and note.get(_VERIFIED) is None:
+        return None
+    return {**note, _KEY: {"of": of, "done": sorted(done)}, _VERIFIED: None}
+
+
+def _ended(note: Mapping[str, object], shard: int, of: int) -> dict[str, object] | None:
+    state = _state(note)
+    done = state[1] if state is not None and state[0] == of else set()
+    if shard in done:
+        return None
+    return {**note, _KEY: {"of": of, "done": sorted({*done, shard})}}
+
+
+def _unfilled(note: Mapping[str, object]) -> list[str]:
+    state = _state(note)
+    if state is None:
+        return []
+    of, done = state
+    return [f"{shard}/{of}" for shard in range(of) if shard not in done]
