@@ -14,7 +14,7 @@ import numpy as np
 from gemini2_core.embedding.answer import Row
 from gemini2_core.errors import ConfigurationError
 
-__all__ = ["SqliteCache", "VectorCache", "open_cache", "pack_row", "unpack_row"]
+__all__ = ["SqliteCache", "TwoCaches", "VectorCache", "open_cache", "pack_row", "unpack_row"]
 
 _KEYS_A_QUERY = 500
 
@@ -106,6 +106,28 @@ class SqliteCache:
 
     def __repr__(self) -> str:
         return f"SqliteCache({str(self.path)!r})"
+
+
+class TwoCaches:
+    """Two caches as one: the first is asked first, and both are filled."""
+
+    def __init__(self, first: VectorCache, second: VectorCache) -> None:
+        self._first, self._second = first, second
+
+    def mget(self, keys: Sequence[str]) -> list[bytes | None]:
+        """One value a key, in order; None for a key that neither has."""
+        found = list(self._first.mget(keys))
+        missing = [place for place, data in enumerate(found) if data is None]
+        if missing:
+            others = self._second.mget([keys[place] for place in missing])
+            for place, data in zip(missing, others, strict=True):
+                found[place] = data
+        return found
+
+    def mset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
+        """Store values in both, in the first one first."""
+        self._first.mset(key_value_pairs)
+        self._second.mset(key_value_pairs)
 
 
 def open_cache(cache: str | Path | VectorCache | None) -> VectorCache | None:

@@ -14,7 +14,7 @@ import numpy as np
 from gemini2_core.content import ContentLike
 from gemini2_core.embedding import loop
 from gemini2_core.embedding.assembly import combine_rows, fit_rows
-from gemini2_core.embedding.cache import VectorCache, open_cache
+from gemini2_core.embedding.cache import TwoCaches, VectorCache, open_cache
 from gemini2_core.embedding.connection import Connection
 from gemini2_core.embedding.engine import Engine
 from gemini2_core.embedding.faults import read_fault
@@ -176,6 +176,7 @@ class Gemini2Embedder:
         )
         self._cache = open_cache(cache)
         self._batch_size = batch_size
+        self._kept: VectorCache | None = None
         self._origin: Gemini2Embedder | None = None
         self._held = _Held()
         # An embedder that is dropped without close() mustn't leave connections behind.
@@ -362,7 +363,7 @@ class Gemini2Embedder:
         pieces = [[(place_of[id(item)], weight) for item, weight in some] for some in plan.pieces]
         duplicates = Usage(duplicates=sum(map(len, pieces)) - len(items))
         with progress_bar(self._show_progress, self._on_progress) as progress:
-            run = engine.run(items, self._dimensions, progress, self._batch_size)
+            run = engine.run(items, self._dimensions, progress, self._batch_size, self._kept)
             try:
                 outcome = await run.go()
             finally:  # a cancelled call is billed too
@@ -468,6 +469,27 @@ class Gemini2Embedder:
             "task_type": task_type,
             "batch_size": batch_size,
         }
+        return other
+
+    def keeping(self, rows: VectorCache, *, dimensions: int) -> Gemini2Embedder:
+        """One that puts every row into ``rows`` as soon as its answer comes, and looks there first.
+
+        For work that has to outlive its process: what was paid for is kept before the call
+        returns. Rows have ``dimensions`` numbers; with a cache of the embedder's own they are
+        full ones, and that cache is asked and filled as well. Connections, budgets and usage
+        are shared.
+
+        Args:
+            rows: Where rows are kept.
+            dimensions: Size of its vectors.
+
+        Raises:
+            ConfigurationError: A size that the model can't give.
+        """
+        other = self.variant(
+            dimensions=dimensions, task_type=self._task, batch_size=self._batch_size
+        )
+        other._kept = rows if self._cache is None else TwoCaches(rows, self._cache)
         return other
 
     def __deepcopy__(self, memo: dict[int, object]) -> Gemini2Embedder:

@@ -78,7 +78,8 @@ class Engine:
         dimensions: int,
         progress: Progress | None = None,
         batch_size: int | None = None,
+        kept: VectorCache | None = None,
     ) -> Run:
         """What gets every item a vector, or finds out why not; call it on the loop."""
         most = batch_size or self._service.limits.batch_size
-        return Run(self._service, items, dimensions, progress, most)
+        return Run(self._service, items, dimensions, progress, most, kept)

@@ -127,6 +127,7 @@ class Run:
         dimensions: Size of the vectors that are wanted; with a cache the rows are full ones.
         progress: Called with (done, total), or None.
         batch_size: Most items in a request.
+        kept: Where rows are kept instead of the service's cache, or None.
     """
 
     def __init__(
@@ -136,8 +137,10 @@ class Run:
         dimensions: int,
         progress: Progress | None,
         batch_size: int,
+        kept: VectorCache | None = None,
     ) -> None:
         self.service = service
+        self.cache = service.cache if kept is None else kept
         self.batch_size = batch_size
         self.items = items
         self.progress = progress
@@ -163,9 +166,9 @@ class Run:
 
     async def go(self) -> Outcome:
         """Get every item a row, or find out why not; never raises for a failed request."""
-        if self.service.cache is not None:
+        if self.cache is not None:
             try:
-                await asyncio.to_thread(self._read_cache, self.service.cache)
+                await asyncio.to_thread(self._read_cache, self.cache)
             except Exception as error:  # noqa: BLE001 - a store of the caller's may raise anything
                 self._stop(_cache_error("read", error))
                 return self.outcome
@@ -396,9 +399,9 @@ class Run:
                 )
                 self.outcome.done[place] = True
                 kept.append(place)
-        if self.service.cache is not None and kept:
+        if self.cache is not None and kept:
             try:
-                await asyncio.to_thread(self._write_cache, self.service.cache, kept)
+                await asyncio.to_thread(self._write_cache, self.cache, kept)
             except Exception as broken:  # noqa: BLE001 - as above
                 # To go on would be to pay for vectors that the next call pays for again.
                 self._stop(_cache_error("written", broken))

@@ -186,3 +186,38 @@ def test_a_pickled_cache_opens_the_same_file(tmp_path: Path) -> None:
     assert again.mget(["key"]) == [b"1234"]
     again.close()
     cache.close()
+
+
+class Kept(dict[str, bytes]):
+    def mget(self, keys: Sequence[str]) -> list[bytes | None]:
+        return [self.get(key) for key in keys]
+
+    def mset(self, pairs: Sequence[tuple[str, bytes]]) -> None:
+        self.update(pairs)
+
+
+def test_kept_rows_have_the_size_asked_for_and_are_looked_for_first(
+    make: Make, emulator: Emulator
+) -> None:
+    rows = Kept()
+    keeping = make(dimensions=768).keeping(rows, dimensions=1536)
+    first = keeping.embed_documents(["one", "two"])
+    assert [len(data) for data in rows.values()] == [4 * 1536] * 2
+    sent = len(emulator.requests)
+    again = keeping.embed_documents(["two", "one"])
+    assert len(emulator.requests) == sent
+    assert (again.usage.cached, again.usage.total_tokens) == (2, 0)
+    assert np.array_equal(again.vectors, first.vectors[::-1])
+
+
+def test_kept_rows_fill_the_embedders_own_cache_with_full_ones(
+    make: Make, emulator: Emulator, tmp_path: Path
+) -> None:
+    rows = Kept()
+    embedder = make(dimensions=768, cache=tmp_path / "own.sqlite")
+    embedder.embed_documents(["one"])
+    sent = len(emulator.requests)
+    result = embedder.keeping(rows, dimensions=768).embed_documents(["one", "two"])
+    assert (result.usage.cached, len(emulator.requests) - sent) == (1, 1)
+    assert [len(data) for data in rows.values()] == [4 * 3072]
+    assert embedder.embed_documents(["one", "two"]).usage.cached == 2
