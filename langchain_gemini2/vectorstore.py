@@ -41,6 +41,7 @@ from gemini2_core.index import (
     read_filter,
 )
 from gemini2_core.index.ids import point_id
+from gemini2_core.index.modalities import MODALITIES_KEY, modalities_of
 from gemini2_core.model import EmbeddingSpace, Side
 from langchain_gemini2.embeddings import Gemini2Embeddings
 from langchain_gemini2.inputs import Embeddable, contents_of
@@ -153,9 +154,11 @@ class MatryoshkaVectorStore(VectorStore):
             return
         if isinstance(embedding, Gemini2Embeddings):
             space = embedding.space if space is None else space
-        fields = options.get("payload_indexes")
-        if fields:
-            options["payload_indexes"] = {_path(name): kind for name, kind in fields.items()}
+        fields = options.get("payload_indexes") or {}
+        options["payload_indexes"] = {
+            MODALITIES_KEY: "keyword",
+            **{_path(name): kind for name, kind in fields.items()},
+        }
         self._collection = MatryoshkaCollection(collection_name, space=space, **options)
 
     @property
@@ -818,6 +821,7 @@ def _batch(
         try:
             point_id(own[at])
             payload: dict[str, object] = {_TEXT: text, _METADATA: dict(metadata or {})}
+            payload[MODALITIES_KEY] = modalities_of(text, metadata or {})
             orjson.dumps(payload, option=orjson.OPT_SERIALIZE_NUMPY)
         except TypeError as error:
             raise InvalidInputError(f"the metadata isn't JSON: {error}").at(at) from error

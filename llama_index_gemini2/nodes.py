@@ -1,4 +1,4 @@
-"""What is embedded of a LlamaIndex node: text with metadata, then media; and its title."""
+"""What is embedded of a LlamaIndex node: text with metadata, then media; its title, its kinds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from llama_index.core.schema import (
 )
 from pydantic import AnyUrl
 
-__all__ = ["NodePart", "node_content"]
+from gemini2_core.index.modalities import modalities_of
+from gemini2_core.model import Modality
+
+__all__ = ["NodePart", "node_content", "node_modalities"]
 
 NodePart = str | Path | MediaResource | BaseContentBlock
 
@@ -46,6 +49,21 @@ def node_content(
             return parts, title
         break
     return _parts(node), None
+
+
+def node_modalities(node: BaseNode) -> list[str]:
+    """What a node holds (``"text"``, ``"image"``, …), in its text and as its own resources."""
+    own: set[Modality] = set()
+    if isinstance(node, ImageNode) and _image(node) is not None:
+        own.add(Modality.IMAGE)
+    if isinstance(node, Node):
+        resources = {
+            Modality.IMAGE: node.image_resource,
+            Modality.AUDIO: node.audio_resource,
+            Modality.VIDEO: node.video_resource,
+        }
+        own |= {modality for modality, resource in resources.items() if resource is not None}
+    return modalities_of(node.get_content(MetadataMode.NONE), node.metadata, own)
 
 
 def _parts(node: BaseNode) -> list[NodePart]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +33,10 @@ from gemini2_core.index import (
     read_filter,
 )
 from gemini2_core.index.ids import point_id
+from gemini2_core.index.modalities import MODALITIES_KEY
 from gemini2_core.model import DEFAULT_MODEL, MODELS, EmbeddingSpace
 from llama_index_gemini2.embedding import Gemini2Embedding
+from llama_index_gemini2.nodes import node_modalities
 
 if TYPE_CHECKING:
     from qdrant_client import AsyncQdrantClient, QdrantClient
@@ -150,9 +152,10 @@ class MatryoshkaVectorStore(BasePydanticVectorStore):
             space = embed_model.space if space is None else space
             if tiers:
                 _check_size(embed_model, max(tiers), collection_name)
-        # Deleting a document, and replacing one, looks for its nodes.
+        # Deleting a document, and replacing one, looks for its nodes; agents ask for pictures.
         options["payload_indexes"] = {
             _REF_DOC: "keyword",
+            MODALITIES_KEY: "keyword",
             **(options.get("payload_indexes") or {}),
         }
         self._collection = MatryoshkaCollection(collection_name, space=space, **options)
@@ -360,7 +363,9 @@ def _points(
         rows.append(node.embedding)
     # Without its vector, which would be told in the node's JSON as it is dumped.
     bare = (node.model_copy(update={"embedding": None}) for node in nodes)
-    payloads = [cast("Payload", node_to_metadata_dict(node)) for node in bare]
+    payloads: list[Payload] = [
+        {**node_to_metadata_dict(node), MODALITIES_KEY: node_modalities(node)} for node in bare
+    ]
     return [node.node_id for node in nodes], np.asarray(rows, dtype=np.float32), payloads
 
 
