@@ -26,6 +26,9 @@ class Backend(Protocol):
     side_by_side: int
     """Batches it likes to be given together."""
 
+    follows_aliases: bool
+    """Whether an alias may name another collection while one is open through it."""
+
     def run(self, operation: Operation[_T]) -> _T:
         """Do one thing.
 
@@ -49,7 +52,7 @@ class InThread:
     """The async half of an engine that has none: one thread that works off what it is given."""
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self._thread_name = name
         self._pool: ThreadPoolExecutor | None = None
 
     def run(self, operation: Operation[_T]) -> _T:
@@ -70,7 +73,7 @@ class InThread:
     async def arun(self, operation: Operation[_T]) -> _T:
         """Run it in the thread."""
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=self._name)
+            self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=self._thread_name)
         return await asyncio.get_running_loop().run_in_executor(self._pool, self.run, operation)
 
     def close(self) -> None:

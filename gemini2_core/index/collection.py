@@ -53,7 +53,7 @@ class MatryoshkaCollection:
     opens nothing: ``open``, or the first call, does.
 
     Args:
-        name: The collection's name.
+        name: The collection's name, or an alias (``point_alias``) of one.
         space: The space of the vectors (``Gemini2Embedder.space``), or its string form; None
             takes what a collection that is there says of itself.
         tiers: Sizes, any order; None for those the collection has, ``(768, 3072)`` for a new one.
@@ -322,12 +322,88 @@ class MatryoshkaCollection:
         await self._arun(self._steps.asked(Optimize()))
 
     def drop(self) -> None:
-        """Delete the collection with all its points."""
+        """Delete the collection with all its points.
+
+        Raises:
+            ConfigurationError: An alias names it.
+        """
         self._run(self._steps.dropping())
 
     async def adrop(self) -> None:
-        """Delete the collection with all its points."""
+        """Delete the collection with all its points; see ``drop``."""
         await self._arun(self._steps.dropping())
+
+    # ---- its other names, and what is noted about it
+
+    def collections(self) -> list[str]:
+        """Names of all collections at this address; opens none."""
+        return self._run(self._steps.naming())
+
+    async def acollections(self) -> list[str]:
+        """Names of all collections at this address; opens none."""
+        return await self._arun(self._steps.naming())
+
+    def aliases(self) -> dict[str, str]:
+        """The collection that each alias at this address names; opens nothing."""
+        return self._run(self._steps.aliasing())
+
+    async def aaliases(self) -> dict[str, str]:
+        """The collection that each alias at this address names; opens nothing."""
+        return await self._arun(self._steps.aliasing())
+
+    def point_alias(self, alias: str) -> str | None:
+        """Make an alias name this collection, in one step whatever it named before.
+
+        ``MatryoshkaCollection(alias, …)`` then opens this one. One that is open through the
+        alias already follows on a server and in memory, with its next call; if the other
+        collection holds vectors of another space, that call is an error. In a folder it keeps
+        to what it opened: close it and open it again.
+
+        Returns:
+            The collection that the alias named before, or None.
+
+        Raises:
+            ConfigurationError: A collection has that name.
+        """
+        return self._run(self._steps.pointing(alias))
+
+    async def apoint_alias(self, alias: str) -> str | None:
+        """Make an alias name this collection; see ``point_alias``."""
+        return await self._arun(self._steps.pointing(alias))
+
+    def drop_alias(self, alias: str) -> str | None:
+        """Take an alias away; the collection stays.
+
+        Returns:
+            The collection that it named, or None if there is no such alias.
+        """
+        return self._run(self._steps.unpointing(alias))
+
+    async def adrop_alias(self, alias: str) -> str | None:
+        """Take an alias away; see ``drop_alias``."""
+        return await self._arun(self._steps.unpointing(alias))
+
+    def note(self) -> dict[str, object]:
+        """What ``write_note`` stored; empty if nothing was."""
+        return self._run(self._steps.noted())
+
+    async def anote(self) -> dict[str, object]:
+        """What ``write_note`` stored; empty if nothing was."""
+        return await self._arun(self._steps.noted())
+
+    def write_note(self, note: Mapping[str, object]) -> None:
+        """Keep a few JSON values with the collection, in place of those of before.
+
+        They stand beside its space and tiers, for whoever opens it: where it came from, say.
+
+        Raises:
+            InvalidInputError: Something that isn't JSON.
+        """
+        self._run(self._steps.noting(note))
+
+    async def awrite_note(self, note: Mapping[str, object]) -> None:
+        """Keep a few JSON values with the collection; see ``write_note``."""
+        await self._arun(self._steps.noting(note))
 
     # ---- reading
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -23,18 +22,23 @@ from gemini2_core.errors import (
     MissingExtraError,
 )
 from gemini2_core.index.backend import InThread
+from gemini2_core.index.durable import sync_folder, write_json
+from gemini2_core.index.edge_aliases import FolderAliases
 from gemini2_core.index.edge_booleans import BOOLEANS_KEY, with_booleans, without_booleans
 from gemini2_core.index.edge_filters import edge_filter
 from gemini2_core.index.filters import JsonFilter
 from gemini2_core.index.lock import WriterLock
 from gemini2_core.index.operations import (
     AddVector,
+    Aliases,
+    Collections,
     Count,
     Create,
     Delete,
     Describe,
     Description,
     Drop,
+    DropAlias,
     FieldType,
     IndexField,
     Layout,
@@ -43,6 +47,7 @@ from gemini2_core.index.operations import (
     Optimize,
     Pass,
     Point,
+    PointAlias,
     Query,
     Retrieve,
     Scored,
@@ -91,18 +96,23 @@ class EdgeBackend(InThread):
             raise MissingExtraError(
                 "A collection in a folder", extra="edge", package="qdrant-edge-py"
             ) from error
-        if name.startswith(".") or Path(name).name != name or "\\" in name or ":" in name:
-            raise ConfigurationError(f"a collection in a folder can't be named {name!r}")
+        _check_name(name)
         self._edge = qdrant_edge
         self._home = path.expanduser()
-        self._folder = self._home / name
-        self._name = name
-        self.where = str(self._folder)
+        self._aliases = FolderAliases(self._home)
+        self._alias: str | None = None
+        self._place(name)
         self.batch_size = _BATCH
         self.side_by_side = 1
+        self.follows_aliases = False  # its files stay open
         self._lock = threading.RLock()
         self._writer: WriterLock | None = None
         self._shard: qdrant_edge.EdgeShard | None = None
+
+    def _place(self, name: str) -> None:
+        self._name = name
+        self._folder = self._home / name
+        self.where = str(self._folder)
 
     # ---- running
 
@@ -168,6 +178,15 @@ class EdgeBackend(InThread):
                 self._optimize(only_if_due)
             case Drop():
                 self._drop()
+            case Collections():
+                return sorted(path.parent.name for path in self._home.glob(f"*/{_CONFIG_FILE}"))
+            case Aliases():
+                return self._aliases.read()
+            case PointAlias(alias, collection):
+                self._point_alias(alias, collection)
+            case DropAlias(alias):
+                with self._aliases.held():
+                    self._aliases.set(alias, None)
             case _:
                 raise AssertionError(f"unknown operation {operation!r}")
         return None
@@ -179,6 +198,9 @@ class EdgeBackend(InThread):
         if self._writer is None:
             try:
                 self._home.mkdir(parents=True, exist_ok=True)
+                if (named := self._aliases.read().get(self._name)) is not None:
+                    self._alias = self._name
+                    self._place(named)
                 self._writer = WriterLock(self._home / f".{self._name}.lock", self.where)
             except OSError as error:
                 raise IndexUnavailableError(f"{self.where} can't be opened: {error}") from error
@@ -204,6 +226,11 @@ class EdgeBackend(InThread):
     def _describe(self) -> Description | None:
         self._hold()
         if not self._folder.exists():
+            if self._alias is not None:
+                raise IndexMismatchError(
+                    f"alias {self._alias!r} names collection {self._name!r}, and {self.where} "
+                    "isn't there: point_alias on one that is"
+                )
             return None
         if not (self._folder / _CONFIG_FILE).is_file():
             raise IndexMismatchError(
@@ -239,25 +266,35 @@ class EdgeBackend(InThread):
         new.mkdir()
         self._edge.EdgeShard.create(str(new), self._laid_out(layout)).close()
         self._write_mark(new, mark)
-        new.rename(self._folder)
-        _sync(self._home)
+        with self._aliases.held():
+            if self._name in self._aliases.read():
+                raise IndexUnavailableError(f"{self._name!r} has just become an alias: open again")
+            new.rename(self._folder)
+            sync_folder(self._home)
         return True
 
     def _write_mark(self, folder: Path, mark: Mapping[str, object]) -> None:
-        new = folder / f"{_MARK_FILE}.new"
-        with new.open("w", encoding="utf-8") as file:
-            json.dump(mark, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(folder / _MARK_FILE)
-        _sync(folder)
+        write_json(folder / _MARK_FILE, mark, beside=f"{_MARK_FILE}.new")
+
+    def _point_alias(self, alias: str, collection: str) -> None:
+        _check_name(alias)
+        with self._aliases.held():
+            for name, wanted in ((alias, False), (collection, True)):
+                if (self._home / name).exists() is not wanted:
+                    there = "isn't there any more" if wanted else "has just been made"
+                    raise IndexUnavailableError(f"collection {self._home / name} {there}")
+            self._aliases.set(alias, collection)
 
     def _drop(self) -> None:
         self._unload()
         # Out of the way first: a kill in between leaves no half of a collection.
         gone = self._home / f".{self._name}.gone"
         shutil.rmtree(gone, ignore_errors=True)
-        self._folder.rename(gone)
+        with self._aliases.held():
+            if self._name in self._aliases.read().values():
+                raise IndexUnavailableError(f"an alias names {self.where} since just now")
+            self._folder.rename(gone)
+            sync_folder(self._home)
         shutil.rmtree(gone, ignore_errors=True)
 
     def _unload(self) -> None:
@@ -409,6 +446,11 @@ class EdgeBackend(InThread):
         return edge.SearchParams(hnsw_ef=one.ef, quantization=rescored)
 
 
+def _check_name(name: str) -> None:
+    if name.startswith(".") or Path(name).name != name or "\\" in name or ":" in name:
+        raise ConfigurationError(f"a collection in a folder can't be named {name!r}")
+
+
 def _own(given: Any) -> Any:
     return given if given is None or isinstance(given, int) else str(given)
 
@@ -421,14 +463,3 @@ def _read(one: Any) -> Point:
         else:
             vectors[name] = np.asarray(vector, dtype=np.float32)
     return Point(_own(one.id), vectors, without_booleans(one.payload or {}))
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename in the folder last; Windows has no such call for folders and needs none."""
-    if sys.platform == "win32":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from gemini2_core.errors import ConfigurationError, IndexMismatchError
 from gemini2_core.index.operations import Description
@@ -40,12 +40,14 @@ class Mark:
         tiers: Vector name by size, the smallest first; these are searched and written.
         sparse: Name of the sparse BM25 vector of a hybrid collection, else None.
         adding: Sizes of tiers that ``add_tier`` hasn't filled yet: written, not searched.
+        note: What callers keep with the collection, JSON values.
     """
 
     space: EmbeddingSpace
     tiers: Mapping[int, str]
     sparse: str | None = None
     adding: tuple[int, ...] = ()
+    note: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -63,6 +65,8 @@ class Mark:
             own["sparse"] = self.sparse
         if self.adding:
             own["adding"] = list(self.adding)
+        if self.note:
+            own["note"] = dict(self.note)
         return {MARK_KEY: own}
 
     @classmethod
@@ -89,8 +93,9 @@ class Mark:
                 dict(tiers),
                 str(sparse) if sparse else None,
                 tuple(int(size) for size in own.get("adding", ())),
+                dict(own.get("note") or {}),
             )
-        except (AssertionError, AttributeError, KeyError, TypeError, ConfigurationError) as error:
+        except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, IndexMismatchError):
                 raise
             raise IndexMismatchError(f"the mark of collection {name!r} can't be read") from error

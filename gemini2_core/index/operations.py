@@ -15,12 +15,15 @@ from gemini2_core.index.ids import Payload, PointId
 
 __all__ = [
     "AddVector",
+    "Aliases",
+    "Collections",
     "Count",
     "Create",
     "Delete",
     "Describe",
     "Description",
     "Drop",
+    "DropAlias",
     "FieldType",
     "IndexField",
     "Layout",
@@ -29,6 +32,7 @@ __all__ = [
     "Optimize",
     "Pass",
     "Point",
+    "PointAlias",
     "Query",
     "Retrieve",
     "Scored",
@@ -258,6 +262,31 @@ class Optimize(Operation[None]):
 @dataclass(frozen=True, slots=True)
 class Drop(Operation[None]):
     """Delete the collection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collections(Operation[list[str]]):
+    """Names of the collections that live at the address, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aliases(Operation[dict[str, str]]):
+    """Every alias at the address, and the collection it names."""
+
+
+@dataclass(frozen=True, slots=True)
+class PointAlias(Operation[None]):
+    """Make an alias name a collection, whatever it named before; all at once."""
+
+    alias: str
+    collection: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropAlias(Operation[None]):
+    """Take an alias away; nothing happens if it isn't there."""
+
+    alias: str
 
 
 @dataclass(frozen=True, slots=True)

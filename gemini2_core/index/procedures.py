@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -12,6 +12,7 @@ import orjson
 
 from gemini2_core.embedding import EmbeddingResult
 from gemini2_core.errors import (
+    AuthenticationError,
     ClosedError,
     ConfigurationError,
     IndexMismatchError,
@@ -24,11 +25,14 @@ from gemini2_core.index.ids import ID_KEY, Payload, PointId, caller_id, point_id
 from gemini2_core.index.mark import DEFAULT_TIERS, SPARSE_NAME, Mark, check_tiers
 from gemini2_core.index.operations import (
     AddVector,
+    Aliases,
+    Collections,
     Create,
     Delete,
     Describe,
     Description,
     Drop,
+    DropAlias,
     FieldType,
     IndexField,
     Layout,
@@ -36,6 +40,7 @@ from gemini2_core.index.operations import (
     Operation,
     Optimize,
     Point,
+    PointAlias,
     Query,
     Retrieve,
     Scored,
@@ -101,6 +106,7 @@ class Procedures:
         self._tiers = wanted.tiers
         self._backend = backend
         self._mark: Mark | None = None
+        self._through_alias = False
         self._closed = False
 
     @property
@@ -118,8 +124,7 @@ class Procedures:
 
     def opened(self) -> Steps[Mark]:
         """Open the collection, making it if it isn't there; its mark."""
-        if self._closed:
-            raise ClosedError(f"collection {self._name!r} was closed")
+        self._check_open()
         if self._mark is not None:
             return self._mark
         found = yield from _ask(Describe())
@@ -147,8 +152,102 @@ class Procedures:
         for field, kind in self._wanted.payload_indexes.items():
             if field not in found.fields:
                 yield from _ask(IndexField(field, kind))
+        if self._backend.follows_aliases:
+            self._through_alias = self._name in (yield from self._aliases_if_told())
         self._mark = mark
         return mark
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"collection {self._name!r} was closed")
+
+    def _aliases_if_told(self) -> Steps[dict[str, str]]:
+        try:
+            return (yield from _ask(Aliases()))
+        except AuthenticationError:
+            return {}  # a key for this collection alone
+
+    def _followed(self, mark: Mark) -> Steps[bool]:
+        """Whether the alias names a collection with another mark by now; that is then opened.
+
+        Looked at after a search, since a switch just before it would have compared a query with
+        vectors of another space.
+
+        Raises:
+            IndexMismatchError: It isn't what was asked for.
+        """
+        if not self._through_alias:
+            return False
+        found = yield from _ask(Describe())
+        if found is None:
+            raise IndexUnavailableError(f"alias {self._name!r} names no collection any more")
+        if Mark.from_json(found.mark, self._name) == mark:
+            return False
+        self._mark = None
+        yield from self.opened()
+        return True
+
+    def _change_mark(self, change: Callable[[Mark], Mark]) -> Steps[Mark]:
+        """Change the mark that stands there now, which others may have written to."""
+        found = yield from _ask(Describe())
+        there = Mark.from_json(found.mark, self._name) if found else None
+        if there is None:
+            raise IndexUnavailableError(f"{self._place} has lost its mark or vanished")
+        changed = change(there)
+        yield from _ask(WriteMark(changed.to_json()))
+        self._mark = changed
+        return changed
+
+    # ---- aliases and the note
+
+    def aliasing(self) -> Steps[dict[str, str]]:
+        """Every alias and what it names."""
+        self._check_open()
+        return (yield from _ask(Aliases()))
+
+    def naming(self) -> Steps[list[str]]:
+        """Names of the collections at the address."""
+        self._check_open()
+        return (yield from _ask(Collections()))
+
+    def pointing(self, alias: str) -> Steps[str | None]:
+        """Make an alias name this collection; what it named before."""
+        if not alias:
+            raise ConfigurationError("an alias needs a name")
+        yield from self.opened()
+        aliases = yield from _ask(Aliases())
+        if alias not in aliases and alias in (yield from _ask(Collections())):
+            raise ConfigurationError(
+                f"{alias!r} is the name of a collection at {self._backend.where}, so no alias can "
+                "have it: take another alias, or copy that collection to another name "
+                "(copy_collection) and drop it first"
+            )
+        yield from _ask(PointAlias(alias, aliases.get(self._name, self._name)))
+        return aliases.get(alias)
+
+    def unpointing(self, alias: str) -> Steps[str | None]:
+        """Take an alias away; what it named."""
+        self._check_open()
+        aliases = yield from _ask(Aliases())
+        if alias in aliases:
+            yield from _ask(DropAlias(alias))
+        return aliases.get(alias)
+
+    def noted(self) -> Steps[dict[str, object]]:
+        """The note as it stands in the collection now."""
+        yield from self.opened()
+        found = yield from _ask(Describe())
+        mark = Mark.from_json(found.mark, self._name) if found else None
+        return dict(mark.note) if mark else {}
+
+    def noting(self, note: Mapping[str, object]) -> Steps[None]:
+        """Replace the note."""
+        try:
+            plain: dict[str, object] = orjson.loads(orjson.dumps(dict(note), option=_JSON))
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(f"the note isn't JSON: {error}") from error
+        yield from self.opened()
+        yield from self._change_mark(lambda mark: replace(mark, note=plain))
 
     def _own_space(self) -> EmbeddingSpace:
         if self._wanted.space is None:
@@ -213,6 +312,7 @@ class Procedures:
         texts: Iterable[str] | None,
     ) -> Steps[list[PointId]]:
         """Store points, a few batches at a time."""
+        yield from self._followed((yield from self.opened()))
         mark = yield from self.opened()
         own = list(ids)
         rows = self._rows(vectors, mark.space, max(mark.tiers))
@@ -324,6 +424,13 @@ class Procedures:
     def dropping(self) -> Steps[None]:
         """Delete the collection."""
         yield from self.opened()
+        aliases = yield from self._aliases_if_told()
+        own = aliases.get(self._name, self._name)
+        if naming := sorted(alias for alias, name in aliases.items() if name == own):
+            raise ConfigurationError(
+                f"collection {own!r} at {self._backend.where} is what alias {naming[0]!r} names: "
+                f"point_alias on another collection, or drop_alias({naming[0]!r}), first"
+            )
         yield from _ask(Drop())
         self._mark = None
 
@@ -365,8 +472,33 @@ class Procedures:
         exact: bool,
         ef: int | None,
     ) -> Steps[Results]:
-        """All passes of one search."""
-        mark = yield from self.opened()
+        """All passes of one search; of the collection that an alias names when they are done."""
+        told = (vector, k, shortlist, where, text, with_vectors, first_scores, exact, ef)
+        while True:
+            mark = yield from self.opened()
+            try:
+                found = yield from self._searched(mark, *told)
+            except IndexUnavailableError:
+                # Tiers that an alias's collection of before had: an error of the server.
+                if not (yield from self._followed(mark)):
+                    raise
+            else:
+                if not (yield from self._followed(mark)):
+                    return found
+
+    def _searched(
+        self,
+        mark: Mark,
+        vector: VectorsLike,
+        k: int,
+        shortlist: Shortlist,
+        where: FilterLike | None,
+        text: str | None,
+        with_vectors: bool,
+        first_scores: bool,
+        exact: bool,
+        ef: int | None,
+    ) -> Steps[Results]:
         if not isinstance(vector, EmbeddingResult):
             vector = np.atleast_2d(np.asarray(vector, dtype=np.float32))
         rows = self._rows(vector, mark.space, mark.sizes[-1])
@@ -420,10 +552,9 @@ class Procedures:
                 f"{self._place} has a vector {name!r} of another size already: {there[0]}"
             )
         # From here on new points carry the tier; those without it are found below.
-        yield from _ask(WriteMark(adding.to_json()))
+        adding = yield from self._change_mark(lambda there: there.with_tier(size))
         if min(adding.tiers) != size:
             yield from _ask(Tune(self._layout(adding)))
-        self._mark = adding
         source = mark.tiers[largest]
         without: JsonFilter = {"must_not": [{"has_vector": name}]}
         while True:
@@ -444,9 +575,7 @@ class Procedures:
             # Only now: until it is searched, the old smallest tier needs its graph.
             yield from _ask(Tune(self._layout(adding)))
             yield from _ask(Optimize())
-        filled = adding.tier_filled(size)
-        yield from _ask(WriteMark(filled.to_json()))
-        self._mark = filled
+        filled = yield from self._change_mark(lambda there: there.tier_filled(size))
         if self._tiers is not None:
             self._tiers = filled.sizes
 

@@ -24,12 +24,15 @@ from gemini2_core.index.backend import InThread
 from gemini2_core.index.filters import JsonFilter
 from gemini2_core.index.operations import (
     AddVector,
+    Aliases,
+    Collections,
     Count,
     Create,
     Delete,
     Describe,
     Description,
     Drop,
+    DropAlias,
     IndexField,
     Layout,
     Numbers,
@@ -37,6 +40,7 @@ from gemini2_core.index.operations import (
     Optimize,
     Pass,
     Point,
+    PointAlias,
     Query,
     Retrieve,
     Scored,
@@ -115,6 +119,7 @@ class QdrantBackend(InThread):
         self._name = name
         self.batch_size = _BATCH
         self.side_by_side = 4 * parallel
+        self.follows_aliases = True
         self._options: dict[str, Any] = {
             "url": url,
             "api_key": api_key,
@@ -450,9 +455,24 @@ class QdrantBackend(InThread):
                 return "delete_collection", at, _nothing
             case Tune(layout):
                 return "update_collection", at | {"vectors_config": self._tuned(layout)}, _nothing
+            case Collections():
+                return "get_collections", {}, _names
+            case Aliases():
+                return "get_aliases", {}, _aliases
+            case PointAlias(alias, collection):
+                created = models.CreateAlias(alias_name=alias, collection_name=collection)
+                create = models.CreateAliasOperation(create_alias=created)
+                changes = [self._dropped(alias), create]
+                return "update_collection_aliases", _changes(changes), _nothing
+            case DropAlias(alias):
+                return "update_collection_aliases", _changes([self._dropped(alias)]), _nothing
             case Optimize():
                 return None  # a server does it by itself
         raise AssertionError(f"unknown operation {operation!r}")
+
+    def _dropped(self, alias: str) -> object:
+        models = self._models
+        return models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
 
     def _created(self, layout: Layout, mark: Mapping[str, object]) -> dict[str, object]:
         models = self._models
@@ -570,6 +590,19 @@ def _nothing(_answer: object) -> None:
 
 def _true(_answer: object) -> bool:
     return True
+
+
+def _changes(operations: Sequence[object]) -> dict[str, object]:
+    return {"change_aliases_operations": operations}
+
+
+def _names(answer: Any) -> list[str]:
+    return sorted(one.name for one in answer.collections)
+
+
+def _aliases(answer: Any) -> dict[str, str]:
+    told = {one.alias_name: one.collection_name for one in answer.aliases}
+    return dict(sorted(told.items()))
 
 
 def _count(answer: Any) -> int:

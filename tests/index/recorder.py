@@ -52,6 +52,8 @@ class Recorder:
             self.asked.append(asked)
             if self.key and asked.key != self.key:
                 return 403, "Invalid API key or JWT"
+            if asked.path == "/aliases":
+                return 200, {"aliases": []}
             parts = asked.path.strip("/").split("/")
             name, rest = parts[1], parts[2:]
             if rest == ["points"] and asked.method == "PUT":
