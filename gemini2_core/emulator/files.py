@@ -15,10 +15,9 @@ from urllib.parse import urlsplit
 from gemini2_core.emulator.reading import as_mapping
 from gemini2_core.emulator.refusals import invalid, no_such_file
 from gemini2_core.emulator.settings import Settings
+from gemini2_core.model import MAX_FILE_BYTES
 
 __all__ = ["FileStore", "StoredFile", "Upload", "identifier", "timestamp"]
-
-_MAX_BYTES = 2_000_000_000
 
 
 def timestamp(seconds: float) -> str:
@@ -103,8 +102,8 @@ class FileStore:
         about = as_mapping(metadata.get("file"))
         number = next(self._numbers)
         size = headers.get("x-goog-upload-header-content-length", "0")
-        if size.isdecimal() and int(size) > _MAX_BYTES:
-            raise invalid(f"File is too large: at most {_MAX_BYTES} bytes")
+        if size.isdecimal() and int(size) > MAX_FILE_BYTES:
+            raise invalid(f"File is too large: at most {MAX_FILE_BYTES} bytes")
         name = str(about.get("name") or f"files/{identifier('file', number)}")
         if name in self._files:
             raise invalid(f"File {name} already exists.")

@@ -1,10 +1,14 @@
 """What the model is: ids, sizes, limits, prices, task prompts, tokens; vector arithmetic."""
 
 from gemini2_core.model.models import (
+    BATCH_EXPIRY_SECONDS,
+    BATCH_TARGET_SECONDS,
     DEFAULT_DIMENSIONS,
     DEFAULT_MODEL,
     FILES_API_BYTES,
     MAX_BATCH_ITEMS,
+    MAX_BATCH_JOBS,
+    MAX_FILE_BYTES,
     MAX_REQUEST_BYTES,
     MODELS,
     VERTEX_LOCATIONS,
@@ -21,10 +25,14 @@ from gemini2_core.model.tokens import VIDEO_FRAMES, count_tokens, media_tokens, 
 from gemini2_core.model.vectors import Vectors, average, normalize, truncate
 
 __all__ = [
+    "BATCH_EXPIRY_SECONDS",
+    "BATCH_TARGET_SECONDS",
     "DEFAULT_DIMENSIONS",
     "DEFAULT_MODEL",
     "FILES_API_BYTES",
     "MAX_BATCH_ITEMS",
+    "MAX_BATCH_JOBS",
+    "MAX_FILE_BYTES",
     "MAX_REQUEST_BYTES",
     "MODELS",
     "VERTEX_LOCATIONS",

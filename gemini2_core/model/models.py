@@ -11,10 +11,14 @@ from types import MappingProxyType
 from gemini2_core.errors import ConfigurationError
 
 __all__ = [
+    "BATCH_EXPIRY_SECONDS",
+    "BATCH_TARGET_SECONDS",
     "DEFAULT_DIMENSIONS",
     "DEFAULT_MODEL",
     "FILES_API_BYTES",
     "MAX_BATCH_ITEMS",
+    "MAX_BATCH_JOBS",
+    "MAX_FILE_BYTES",
     "MAX_REQUEST_BYTES",
     "MODELS",
     "VERTEX_LOCATIONS",
@@ -35,6 +39,14 @@ MAX_BATCH_ITEMS = 100
 MAX_REQUEST_BYTES = 20_000_000
 #: Bytes of one medium above which it goes through the Files API (base64 adds a third).
 FILES_API_BYTES = 12_000_000
+#: Bytes of one file of the Files API, and so of a batch job's requests (Google's documentation).
+MAX_FILE_BYTES = 2_000_000_000
+#: Batch jobs of a project that may be under way at once (Google's documentation).
+MAX_BATCH_JOBS = 100
+#: In which time a batch job should end, and after which one that hasn't is expired; uploaded
+#: files live as long (Google's documentation).
+BATCH_TARGET_SECONDS = 24 * 3600
+BATCH_EXPIRY_SECONDS = 48 * 3600
 #: Vertex locations that serve the model (Google's documentation).
 VERTEX_LOCATIONS = ("global", "us", "eu")
 
