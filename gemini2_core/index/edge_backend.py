@@ -40,6 +40,7 @@ from gemini2_core.index.operations import (
     Drop,
     DropAlias,
     FieldType,
+    Flush,
     IndexField,
     Layout,
     Numbers,
@@ -174,6 +175,8 @@ class EdgeBackend(InThread):
                 return self._scroll(limit, offset, where, names)
             case Query(last, vectors=names):
                 return self._query(last, names)
+            case Flush():
+                self._opened().flush()
             case Optimize(only_if_due):
                 self._optimize(only_if_due)
             case Drop():

@@ -25,6 +25,7 @@ __all__ = [
     "Drop",
     "DropAlias",
     "FieldType",
+    "Flush",
     "IndexField",
     "Layout",
     "Numbers",
@@ -257,6 +258,11 @@ class Optimize(Operation[None]):
     """
 
     only_if_due: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Flush(Operation[None]):
+    """Flush to the disk, and leave the graph as it is."""
 
 
 @dataclass(frozen=True, slots=True)

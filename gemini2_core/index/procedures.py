@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -34,6 +35,7 @@ from gemini2_core.index.operations import (
     Drop,
     DropAlias,
     FieldType,
+    Flush,
     IndexField,
     Layout,
     Numbers,
@@ -108,6 +110,7 @@ class Procedures:
         self._mark: Mark | None = None
         self._through_alias = False
         self._closed = False
+        self._bulks = 0
 
     @property
     def known_tiers(self) -> tuple[int, ...]:
@@ -373,8 +376,17 @@ class Procedures:
                     "add all of them again, that is harmless)"
                 )
                 raise error
-        yield from _ask(Optimize(only_if_due=True))
+        yield from _ask(Flush() if self._bulks else Optimize(only_if_due=True))
         return own
+
+    @contextmanager
+    def graph_put_off(self) -> Iterator[None]:
+        """Let ``adding`` leave its points out of the graph for as long as this is open."""
+        self._bulks += 1
+        try:
+            yield
+        finally:
+            self._bulks -= 1
 
     def _rows(self, vectors: VectorsLike, space: EmbeddingSpace, largest: int) -> Numbers:
         """Vectors as float32 (n, d) of this space, d at least the largest size asked for."""

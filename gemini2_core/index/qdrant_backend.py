@@ -33,6 +33,7 @@ from gemini2_core.index.operations import (
     Description,
     Drop,
     DropAlias,
+    Flush,
     IndexField,
     Layout,
     Numbers,
@@ -466,7 +467,7 @@ class QdrantBackend(InThread):
                 return "update_collection_aliases", _changes(changes), _nothing
             case DropAlias(alias):
                 return "update_collection_aliases", _changes([self._dropped(alias)]), _nothing
-            case Optimize():
+            case Optimize() | Flush():
                 return None  # a server does it by itself
         raise AssertionError(f"unknown operation {operation!r}")
 

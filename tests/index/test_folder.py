@@ -30,12 +30,12 @@ def opened(path: Path, **options: object) -> MatryoshkaCollection:
     return MatryoshkaCollection("docs", **options).open()  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("batches", [1, 7, 25])
+@pytest.mark.parametrize(("how", "batches"), [("add", 1), ("add", 7), ("add", 25), ("bulk", 25)])
 def test_a_kill_loses_nothing_acknowledged_and_doubles_nothing(
-    tmp_path: Path, batches: int
+    tmp_path: Path, how: str, batches: int
 ) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.index.uploading", str(tmp_path)],
+        [sys.executable, "-m", "tests.index.uploading", str(tmp_path), how],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 
 from gemini2_core.index import MatryoshkaCollection
 from tests.index.conftest import SPACE, random_rows
@@ -10,9 +11,12 @@ from tests.index.conftest import SPACE, random_rows
 POINTS, BATCH = 20_000, 40
 
 
-def main(path: str) -> None:
+def main(path: str, how: str) -> None:
     rows = random_rows(POINTS, 64)
-    with MatryoshkaCollection("docs", space=SPACE, tiers=(16, 64), path=path) as collection:
+    with (
+        MatryoshkaCollection("docs", space=SPACE, tiers=(16, 64), path=path) as collection,
+        collection.bulk() if how == "bulk" else nullcontext(),
+    ):
         for start in range(0, POINTS, BATCH):
             ids = range(start, start + BATCH)
             collection.add(ids, rows[start : start + BATCH], [{"n": n} for n in ids])
@@ -20,4 +24,4 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
