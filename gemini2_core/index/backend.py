@@ -29,6 +29,9 @@ class Backend(Protocol):
     follows_aliases: bool
     """Whether an alias may name another collection while one is open through it."""
 
+    def beside(self, name: str) -> Backend:
+        """Another collection at the same address, over the same connection."""
+
     def run(self, operation: Operation[_T]) -> _T:
         """Do one thing.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import (
     AsyncIterator,
     Iterable,
@@ -343,19 +344,36 @@ class MatryoshkaCollection:
         """Build the graph over all points now; see ``optimize``."""
         await self._arun(self._steps.asked(Optimize()))
 
-    def drop(self) -> None:
+    def drop(self, *, unmarked: bool = False) -> None:
         """Delete the collection with all its points.
+
+        Args:
+            unmarked: Also one without a mark, which others made.
 
         Raises:
             ConfigurationError: An alias names it.
+            IndexMismatchError: It has no mark.
         """
-        self._run(self._steps.dropping())
+        self._run(self._steps.dropping(unmarked))
 
-    async def adrop(self) -> None:
+    async def adrop(self, *, unmarked: bool = False) -> None:
         """Delete the collection with all its points; see ``drop``."""
-        await self._arun(self._steps.dropping())
+        await self._arun(self._steps.dropping(unmarked))
 
-    # ---- its other names, and what is noted about it
+    # ---- its other names, its neighbours, and what is noted about it
+
+    def beside(self, name: str) -> MatryoshkaCollection:
+        """Another collection at this address, over the same connection; opens nothing.
+
+        Its space and tiers are what it says of itself. It works as long as this one is open, and
+        is closed by itself.
+        """
+        other = copy.copy(self)
+        other._name, other._space = name, None
+        other._backend = self._backend.beside(name)
+        wanted = Wanted(name, None, None, {}, False, False, None, None)
+        other._steps = Procedures(wanted, other._backend)
+        return other
 
     def collections(self) -> list[str]:
         """Names of all collections at this address; opens none."""
@@ -373,7 +391,7 @@ class MatryoshkaCollection:
         """The collection that each alias at this address names; opens nothing."""
         return await self._arun(self._steps.aliasing())
 
-    def point_alias(self, alias: str) -> str | None:
+    def point_alias(self, alias: str, *, unmarked: bool = False) -> str | None:
         """Make an alias name this collection, in one step whatever it named before.
 
         ``MatryoshkaCollection(alias, …)`` then opens this one. One that is open through the
@@ -381,17 +399,21 @@ class MatryoshkaCollection:
         collection holds vectors of another space, that call is an error. In a folder it keeps
         to what it opened: close it and open it again.
 
+        Args:
+            alias: The other name.
+            unmarked: Also if this one has no mark, since others made it.
+
         Returns:
             The collection that the alias named before, or None.
 
         Raises:
             ConfigurationError: A collection has that name.
         """
-        return self._run(self._steps.pointing(alias))
+        return self._run(self._steps.pointing(alias, unmarked))
 
-    async def apoint_alias(self, alias: str) -> str | None:
+    async def apoint_alias(self, alias: str, *, unmarked: bool = False) -> str | None:
         """Make an alias name this collection; see ``point_alias``."""
-        return await self._arun(self._steps.pointing(alias))
+        return await self._arun(self._steps.pointing(alias, unmarked))
 
     def drop_alias(self, alias: str) -> str | None:
         """Take an alias away; the collection stays.
@@ -429,13 +451,34 @@ class MatryoshkaCollection:
 
     # ---- reading
 
-    def get(self, ids: Iterable[PointId], *, with_vectors: bool = False) -> list[Record]:
-        """Points by id, in the order of the ids; those that aren't there are left out."""
-        return self._run(self._steps.getting(ids, with_vectors))
+    def get(
+        self, ids: Iterable[PointId], *, with_vectors: bool = False, tier: int | None = None
+    ) -> list[Record]:
+        """Points by id, in the order of the ids; those that aren't there are left out.
 
-    async def aget(self, ids: Iterable[PointId], *, with_vectors: bool = False) -> list[Record]:
+        Args:
+            ids: As they were given to ``add``.
+            with_vectors: Records carry their vector.
+            tier: The vector at this tier; None for the largest.
+
+        Raises:
+            ConfigurationError: There is no such tier.
+        """
+        return self._run(self._steps.getting(ids, with_vectors, tier))
+
+    async def aget(
+        self, ids: Iterable[PointId], *, with_vectors: bool = False, tier: int | None = None
+    ) -> list[Record]:
         """Points by id; see ``get``."""
-        return await self._arun(self._steps.getting(ids, with_vectors))
+        return await self._arun(self._steps.getting(ids, with_vectors, tier))
+
+    def unfilled(self, tier: int) -> int:
+        """How many points have no vector at a tier, so that no search finds them."""
+        return self._run(self._steps.counting_unfilled(tier))
+
+    async def aunfilled(self, tier: int) -> int:
+        """How many points have no vector at a tier; see ``unfilled``."""
+        return await self._arun(self._steps.counting_unfilled(tier))
 
     def count(self, filter: FilterLike | None = None) -> int:  # noqa: A002  # Qdrant's word
         """How many points there are, or how many a filter matches."""

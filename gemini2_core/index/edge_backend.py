@@ -115,6 +115,10 @@ class EdgeBackend(InThread):
         self._folder = self._home / name
         self.where = str(self._folder)
 
+    def beside(self, name: str) -> EdgeBackend:
+        """Another collection in the same folder, with a lock of its own."""
+        return EdgeBackend(name, self._home)
+
     # ---- running
 
     def run(self, operation: Operation[_T]) -> _T:

@@ -28,6 +28,7 @@ from gemini2_core.index.operations import (
     AddVector,
     Aliases,
     Collections,
+    Count,
     Create,
     Delete,
     Describe,
@@ -213,11 +214,11 @@ class Procedures:
         self._check_open()
         return (yield from _ask(Collections()))
 
-    def pointing(self, alias: str) -> Steps[str | None]:
+    def pointing(self, alias: str, unmarked: bool) -> Steps[str | None]:
         """Make an alias name this collection; what it named before."""
         if not alias:
             raise ConfigurationError("an alias needs a name")
-        yield from self.opened()
+        yield from self._there(unmarked)
         aliases = yield from _ask(Aliases())
         if alias not in aliases and alias in (yield from _ask(Collections())):
             raise ConfigurationError(
@@ -227,6 +228,15 @@ class Procedures:
             )
         yield from _ask(PointAlias(alias, aliases.get(self._name, self._name)))
         return aliases.get(alias)
+
+    def _there(self, unmarked: bool) -> Steps[None]:
+        """See that the collection is there: one of ours, or ``unmarked`` anybody's."""
+        if not unmarked:
+            yield from self.opened()
+            return
+        self._check_open()
+        if (yield from _ask(Describe())) is None:
+            raise IndexUnavailableError(f"there is no {self._place}", code=404)
 
     def unpointing(self, alias: str) -> Steps[str | None]:
         """Take an alias away; what it named."""
@@ -433,9 +443,9 @@ class Procedures:
             raise ConfigurationError("delete with an empty filter would delete everything: drop()")
         yield from self.asked(Delete(filter=read))
 
-    def dropping(self) -> Steps[None]:
+    def dropping(self, unmarked: bool) -> Steps[None]:
         """Delete the collection."""
-        yield from self.opened()
+        yield from self._there(unmarked)
         aliases = yield from self._aliases_if_told()
         own = aliases.get(self._name, self._name)
         if naming := sorted(alias for alias, name in aliases.items() if name == own):
@@ -446,16 +456,29 @@ class Procedures:
         yield from _ask(Drop())
         self._mark = None
 
-    def getting(self, ids: Iterable[PointId], with_vectors: bool) -> Steps[list[Record]]:
+    def getting(
+        self, ids: Iterable[PointId], with_vectors: bool, tier: int | None
+    ) -> Steps[list[Record]]:
         """Points in the order of their ids."""
         mark = yield from self.opened()
         wanted = [point_id(one) for one in ids]
+        name = _largest(mark) if tier is None else self._tier(mark, tier)
         if not wanted:
             return []
-        largest = _largest(mark)
-        points = yield from _ask(Retrieve(wanted, (largest,) if with_vectors else ()))
+        points = yield from _ask(Retrieve(wanted, (name,) if with_vectors else ()))
         found = {point.id: point for point in points}
-        return [_record(found[one], largest) for one in wanted if one in found]
+        return [_record(found[one], name) for one in wanted if one in found]
+
+    def counting_unfilled(self, tier: int) -> Steps[int]:
+        """Points without a vector at a tier."""
+        mark = yield from self.opened()
+        without: JsonFilter = {"must_not": [{"has_vector": self._tier(mark, tier)}]}
+        return (yield from _ask(Count(without)))
+
+    def _tier(self, mark: Mark, tier: int) -> str:
+        if tier not in mark.tiers:
+            raise ConfigurationError(f"{self._place} has tiers {_listed(mark.sizes)}, not {tier}")
+        return mark.tiers[tier]
 
     def page(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 import threading
 import time
@@ -151,6 +152,15 @@ class QdrantBackend(InThread):
                 or f"{host}:{options.get('port')}"
             )
             self._options = options
+
+    def beside(self, name: str) -> QdrantBackend:
+        """Another collection at the same address, over the same client as long as it is open."""
+        if self._remote or self._async_client is None:
+            self._sync()
+        other = copy.copy(self)
+        other._name, other._own, other._pool = name, False, None
+        other._async_clients = weakref.WeakKeyDictionary()
+        return other
 
     # ---- running
 
