@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from gemini2_core.content import ContentLike
+from gemini2_core.content import Content, ContentLike
 from gemini2_core.embedding import loop
 from gemini2_core.embedding.assembly import combine_rows, fit_rows
 from gemini2_core.embedding.cache import TwoCaches, VectorCache, open_cache
@@ -32,6 +32,7 @@ from gemini2_core.model import (
     MAX_BATCH_ITEMS,
     Backend,
     EmbeddingSpace,
+    Modality,
     Side,
     TaskType,
     check_dimensions,
@@ -215,6 +216,52 @@ class Gemini2Embedder:
         if isinstance(self._connection, Connection):
             return self._connection.backend
         return Backend.VERTEX if self._connection.vertexai else Backend.GEMINI_API
+
+    # What would be embedded
+
+    def read_document(self, value: ContentLike, title: str | None = None) -> Content:
+        """The content that an input of ``embed_documents`` is read as; nothing is sent.
+
+        Args:
+            value: A text (Markdown, if there is a ``media_root``) or a content with media.
+            title: Told to the model with it.
+
+        Raises:
+            InvalidInputError: It can't be embedded.
+        """
+        return Content.of(
+            value, media_root=self._media_root, title=title, allow_remote=self._allow_remote
+        )
+
+    def document_tokens(self, content: Content) -> dict[Modality, int]:
+        """Tokens by modality that embedding a document takes, by our own count; nothing is sent.
+
+        Raises:
+            InvalidInputError: It can't be embedded: it is empty, or over a limit of the model.
+        """
+        plan = make_plan(
+            [content],
+            spec=self._spec,
+            backend=self.backend,
+            task=self._task,
+            side="document",
+            on_empty=self._on_empty,
+        )
+        tokens: dict[Modality, int] = {}
+        for pieces in plan.pieces:
+            for item, _ in pieces:
+                for modality, count in item.tokens.items():
+                    tokens[modality] = tokens.get(modality, 0) + count
+        return tokens
+
+    def dollars(self, tokens: Mapping[Modality, int], *, batch_api: bool = False) -> float:
+        """Price of ``tokens`` by modality, US dollars; the Batch API takes half."""
+        return self._spec.dollars(tokens, batch_api=batch_api)
+
+    @property
+    def base_url(self) -> str | None:
+        """The other server that is asked; None for Google's, or for a client of the caller's."""
+        return self._connection.base_url if isinstance(self._connection, Connection) else None
 
     # Embedding
 
