@@ -17,6 +17,7 @@ from llama_index_gemini2.blocks import (
     node_blocks,
     nodes_message,
 )
+from llama_index_gemini2.corpus import NodesSource
 from llama_index_gemini2.embedding import Gemini2Embedding
 from llama_index_gemini2.node_parser import MultimodalNodeParser, file_document
 from llama_index_gemini2.retriever import MatryoshkaRetriever
@@ -29,6 +30,7 @@ __all__ = [
     "MatryoshkaVectorStore",
     "MediaPostprocessor",
     "MultimodalNodeParser",
+    "NodesSource",
     "file_document",
     "node_blocks",
     "nodes_message",

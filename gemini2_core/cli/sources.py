@@ -1,0 +1,75 @@
+"""Options that say what a corpus is: paths, or a collection that is there."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from gemini2_core.cli.options import add_address, address
+from gemini2_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from gemini2_core.corpus import Source
+
+__all__ = ["add_source", "source"]
+
+
+def add_source(parser: argparse.ArgumentParser, prefix: str = "") -> None:
+    """Paths, and the options of a collection, ``--PREFIXpath`` or ``--PREFIXurl``; see ``source``.
+
+    ``--media-root`` is the embedding's (``add_embedding``), and counts here too.
+    """
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help="files and folders (Markdown, HTML, PDF, media), BEIR's corpus.jsonl, or a table",
+    )
+    group = parser.add_argument_group("what is read")
+    add = group.add_argument
+    add("--column", metavar="NAME", help="column of a table (CSV, TSV, parquet, JSONL): the texts")
+    add("--id-column", metavar="NAME", help="its column with the ids")
+    add("--title-column", metavar="NAME", help="its column with the titles")
+    add(
+        "--metadata-columns",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="its columns that are stored beside the vectors",
+    )
+    add("--collection", metavar="NAME", help="a Qdrant collection that holds its texts")
+    add("--text-key", metavar="FIELD", help="the field with the text, if it can't be seen")
+    add("--skip-bad", action="store_true", help="leave out what can't be read, and say so")
+    add_address(parser, prefix)
+
+
+def source(options: argparse.Namespace, prefix: str = "") -> Source:
+    """The source that the options of ``add_source`` say.
+
+    Raises:
+        ConfigurationError: Paths and a collection, or neither.
+        InvalidInputError: A path isn't there, or a table's column isn't named.
+    """
+    from gemini2_core.corpus import CollectionSource, Policy, open_source
+
+    policy = Policy.lenient() if options.skip_bad else None
+    media_root = getattr(options, "media_root", None)
+    if bool(options.paths) == (options.collection is not None):
+        raise ConfigurationError("give paths, or --collection with its address; one of them")
+    if options.collection is not None:
+        return CollectionSource(
+            options.collection,
+            **address(options, prefix),
+            text_key=options.text_key,
+            media_root=media_root,
+            policy=policy,
+        )
+    return open_source(
+        *options.paths,
+        column=options.column,
+        id_column=options.id_column,
+        title_column=options.title_column,
+        metadata_columns=options.metadata_columns,
+        media_root=media_root,
+        policy=policy,
+    )
