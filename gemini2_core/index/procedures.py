@@ -218,9 +218,16 @@ class Procedures:
         """Make an alias name this collection; what it named before."""
         if not alias:
             raise ConfigurationError("an alias needs a name")
-        yield from self._there(unmarked)
+        if unmarked:
+            self._check_open()
+        else:
+            yield from self.opened()
         aliases = yield from _ask(Aliases())
-        if alias not in aliases and alias in (yield from _ask(Collections())):
+        names = yield from _ask(Collections())
+        # Looked for in the list: a folder that is in use elsewhere can't be opened for it.
+        if aliases.get(self._name, self._name) not in names:
+            raise IndexUnavailableError(f"there is no {self._place}", code=404)
+        if alias not in aliases and alias in names:
             raise ConfigurationError(
                 f"{alias!r} is the name of a collection at {self._backend.where}, so no alias can "
                 "have it: take another alias, or copy that collection to another name "
@@ -228,15 +235,6 @@ class Procedures:
             )
         yield from _ask(PointAlias(alias, aliases.get(self._name, self._name)))
         return aliases.get(alias)
-
-    def _there(self, unmarked: bool) -> Steps[None]:
-        """See that the collection is there: one of ours, or ``unmarked`` anybody's."""
-        if not unmarked:
-            yield from self.opened()
-            return
-        self._check_open()
-        if (yield from _ask(Describe())) is None:
-            raise IndexUnavailableError(f"there is no {self._place}", code=404)
 
     def unpointing(self, alias: str) -> Steps[str | None]:
         """Take an alias away; what it named."""
@@ -445,7 +443,12 @@ class Procedures:
 
     def dropping(self, unmarked: bool) -> Steps[None]:
         """Delete the collection."""
-        yield from self._there(unmarked)
+        if unmarked:
+            self._check_open()
+            if (yield from _ask(Describe())) is None:
+                raise IndexUnavailableError(f"there is no {self._place}", code=404)
+        else:
+            yield from self.opened()
         aliases = yield from self._aliases_if_told()
         own = aliases.get(self._name, self._name)
         if naming := sorted(alias for alias, name in aliases.items() if name == own):
