@@ -15,6 +15,7 @@ from langchain_gemini2.blob_parser import MultimodalBlobParser
 from langchain_gemini2.blocks import MediaPrompt, content_blocks, documents_message
 from langchain_gemini2.embeddings import Gemini2Embeddings
 from langchain_gemini2.splitter import MultimodalSplitter, document_key
+from langchain_gemini2.tool import search_tool
 from langchain_gemini2.vectorstore import MatryoshkaRetriever, MatryoshkaVectorStore
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "content_blocks",
     "document_key",
     "documents_message",
+    "search_tool",
 ]

@@ -21,6 +21,7 @@ from llama_index_gemini2.corpus import NodesSource
 from llama_index_gemini2.embedding import Gemini2Embedding
 from llama_index_gemini2.node_parser import MultimodalNodeParser, file_document
 from llama_index_gemini2.retriever import MatryoshkaRetriever
+from llama_index_gemini2.tool import search_tool
 from llama_index_gemini2.vectorstore import MatryoshkaVectorStore
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "file_document",
     "node_blocks",
     "nodes_message",
+    "search_tool",
 ]

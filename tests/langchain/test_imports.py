@@ -22,6 +22,7 @@ def test_the_package_gives_these_names() -> None:
         "content_blocks",
         "document_key",
         "documents_message",
+        "search_tool",
     ]
 
 
