@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
+import orjson
 
 from gemini2_core.errors import (
     AuthenticationError,
@@ -422,10 +423,9 @@ class QdrantBackend(InThread):
                 arguments = {"vector_name": name, "vector_name_config": config}
                 return "create_vector_name", at | arguments, _nothing
             case SetVectors(name, ids, vectors):
-                rows = vectors.tolist()
                 told = [
-                    models.PointVectors(id=own, vector={name: row})
-                    for own, row in zip(ids, rows, strict=True)
+                    models.PointVectors(id=own, vector={name: self._vector(row)})
+                    for own, row in zip(ids, vectors, strict=True)
                 ]
                 return "update_vectors", at | {"points": told, "wait": True}, _nothing
             case Retrieve(ids, vectors=names):
@@ -543,7 +543,7 @@ class QdrantBackend(InThread):
     def _vector(self, vector: Numbers | Sparse) -> object:
         if isinstance(vector, Sparse):
             return self._models.SparseVector(indices=vector.indices, values=vector.values)
-        return vector.tolist()
+        return _decimals(vector) if self._remote else vector.tolist()
 
     def _filter(self, given: JsonFilter | None) -> models.Filter | None:
         if given is None:
@@ -593,6 +593,12 @@ def _reason(error: Exception) -> str:
     except (ValueError, KeyError, TypeError):
         text = content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
         return text[:200] or str(getattr(error, "reason_phrase", ""))
+
+
+def _decimals(vector: Numbers) -> list[float]:
+    """The numbers with as few digits as tell a float32: little more than half the bytes sent."""
+    numbers: list[float] = orjson.loads(orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY))
+    return numbers
 
 
 def _nothing(_answer: object) -> None:

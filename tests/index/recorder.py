@@ -30,16 +30,12 @@ class Asked:
 
 @dataclass
 class Recorder:
-    """What was asked, what is there, and what goes wrong next."""
+    """What was asked, and what is there."""
 
     url: str = ""
     asked: list[Asked] = field(default_factory=list)
     collections: dict[str, dict[str, Any]] = field(default_factory=dict)
     ids: list[Any] = field(default_factory=list)
-    failures: list[int] = field(default_factory=list)
-    """Statuses for the next writes of points; 0 breaks the connection off."""
-    dies_after: int | None = None
-    """Writes of points that are answered before every one breaks off."""
     key: str | None = None
     keeps_metadata: bool = True
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -56,13 +52,6 @@ class Recorder:
                 return 200, {"aliases": []}
             parts = asked.path.strip("/").split("/")
             name, rest = parts[1], parts[2:]
-            if rest == ["points"] and asked.method == "PUT":
-                if self.dies_after == 0:
-                    return 0, None
-                if self.dies_after is not None:
-                    self.dies_after -= 1
-                if self.failures and (status := self.failures.pop(0)) != 200:
-                    return status, "busy"
             return self._collection(asked, name, rest)
 
     def _collection(self, asked: Asked, name: str, rest: list[str]) -> tuple[int, Any]:
@@ -122,9 +111,6 @@ def recorder(**state: Any) -> Iterator[Recorder]:
             path, _, query = self.path.partition("?")
             key = self.headers.get("api-key")
             status, result = kept.answer(Asked(self.command, path, query, body, key))
-            if status == 0:
-                self.close_connection = True
-                return
             told: dict[str, Any] = {"time": 0.0}
             if status == 200:
                 told |= {"status": "ok", "result": result}

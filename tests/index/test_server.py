@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from gemini2_core.errors import AuthenticationError, IndexMismatchError, IndexUnavailableError
+from gemini2_core.errors import IndexMismatchError
 from gemini2_core.index import MatryoshkaCollection
 from tests.index.recorder import Recorder, recorder
 
@@ -106,102 +104,12 @@ def test_points_carry_every_tier_and_are_waited_for(server: Recorder) -> None:
     assert asked.body["points"][1]["id"] == 5
 
 
-def test_an_upload_goes_through_what_passes(server: Recorder) -> None:
-    with opened(server.url) as collection:
-        server.failures = [503, 0, 200, 429]
-        collection.add(range(1000), rows(1000))
-    assert sorted(server.ids) == list(range(1000))
-
-
-async def test_an_upload_goes_through_what_passes_async(server: Recorder) -> None:
-    async with opened(server.url) as collection:
-        server.failures = [503, 0, 200, 429]
-        await collection.aadd(range(1000), rows(1000))
-        assert (await collection.asearch(rows(1)))[0].id == 7
-        assert await collection.acount() == 1000
-    assert sorted(server.ids) == list(range(1000))
-
-
-def test_a_server_that_dies_says_what_it_had_taken(server: Recorder) -> None:
-    with opened(server.url, retry_seconds=0.5, parallel=2) as collection:
-        server.dies_after = 3
-        with pytest.raises(IndexUnavailableError, match=r"300 of 1,000 points are stored") as told:
-            collection.add(range(1000), rows(1000))
-        assert sorted(told.value.stored) == sorted(server.ids)
-        server.dies_after = None
-        collection.add(range(1000), rows(1000))
-    assert set(server.ids) == set(range(1000))
-
-
-def test_a_server_that_isnt_there_is_one_clear_error() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with pytest.raises(IndexUnavailableError, match=rf"127\.0\.0\.1:{port} didn't answer"):
-        opened(f"http://127.0.0.1:{port}").open()
-
-
-async def test_a_server_that_isnt_there_is_one_clear_error_async() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with pytest.raises(IndexUnavailableError, match=r"didn't answer .*Is it running"):
-        await opened(f"http://127.0.0.1:{port}").aopen()
-
-
-def test_a_wrong_key_is_said() -> None:
-    with (
-        recorder(key="right") as kept,
-        pytest.raises(AuthenticationError, match=r"refused the key .*Invalid API key"),
-    ):
-        opened(kept.url).open()
-
-
 @pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
 def test_the_key_is_sent() -> None:
     with recorder(key="right") as kept, opened(kept.url, api_key="right"):
         assert {asked.key for asked in kept.asked} == {"right"}
 
 
-def test_another_space_is_an_error_that_names_both(server: Recorder) -> None:
-    opened(server.url).open().close()
-    other = MatryoshkaCollection("docs", space="gemini-embedding-001/RETRIEVAL", url=server.url)
-    with pytest.raises(
-        IndexMismatchError, match=r"holds vectors of gemini-embedding-2/.*gemini-embedding-001/"
-    ):
-        other.open()
-
-
 def test_a_server_that_keeps_no_metadata_is_an_error() -> None:
     with recorder(keeps_metadata=False) as kept, pytest.raises(IndexMismatchError, match=r"1\.16"):
         opened(kept.url).open()
-
-
-def test_a_collection_made_meanwhile_is_used(server: Recorder) -> None:
-    first, second = opened(server.url), opened(server.url)
-    first.open()
-    assert second.open().tiers == (4, 16)
-    assert len(server.of("PUT", "/docs")) == 1
-
-
-async def test_a_client_of_the_callers_serves_async_calls_too(server: Recorder) -> None:
-    from qdrant_client import QdrantClient
-
-    client = QdrantClient(url=server.url, check_compatibility=False)
-    async with MatryoshkaCollection("docs", space=SPACE, tiers=(4, 16), client=client) as docs:
-        await docs.aadd([1], rows(1))
-        assert (await docs.asearch(rows(1)))[0].id == 7
-    # What was handed in stays open.
-    assert client.get_collection("docs").points_count == 1
-    client.close()
-
-
-def test_one_collection_serves_several_event_loops(server: Recorder) -> None:
-    collection = opened(server.url)
-
-    async def once() -> int:
-        found = await collection.asearch(rows(1))
-        return int(found[0].id)
-
-    assert [asyncio.run(once()) for _ in range(2)] == [7, 7]
-    collection.close()
