@@ -398,6 +398,29 @@ class Gemini2Embedder:
             on_empty=self._on_empty,
         )
 
+    # Counting
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of texts by the service's own count, as embedding bills them.
+
+        Args:
+            texts: Texts as they would be sent; no prompt is put before them here.
+
+        Returns:
+            One number a text, in order.
+
+        Raises:
+            ServiceError: The service kept failing.
+        """
+        return loop.run(self._count_tokens(list(texts)))
+
+    async def acount_tokens(self, texts: Sequence[str]) -> list[int]:
+        """``count_tokens``, awaited."""
+        return await loop.run_async(self._count_tokens(list(texts)))
+
+    async def _count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return await (await self._engine()).count_tokens(texts)
+
     # On the background loop
 
     async def _execute(self, plan: Plan) -> EmbeddingResult:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from gemini2_core.embedding.cache import VectorCache
+from gemini2_core.embedding.counting import count_texts
 from gemini2_core.embedding.pace import Pace
 from gemini2_core.embedding.plan import Item, OnOverflow, Plan
 from gemini2_core.embedding.run import Limits, Progress, Run, Service
@@ -71,6 +72,12 @@ class Engine:
             # Without a count the bound holds.
             return None
         return -(-counted * len(text) // len(beginning))
+
+    async def count_tokens(
+        self, texts: Sequence[str], progress: Progress | None = None
+    ) -> list[int]:
+        """Tokens of each text by the service's count; see ``count_texts``."""
+        return await count_texts(self._service, texts, progress)
 
     def run(
         self,

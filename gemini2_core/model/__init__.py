@@ -3,6 +3,7 @@
 from gemini2_core.model.models import (
     BATCH_EXPIRY_SECONDS,
     BATCH_TARGET_SECONDS,
+    COUNT_TOKENS_EXTRA,
     DEFAULT_DIMENSIONS,
     DEFAULT_MODEL,
     FILES_API_BYTES,
@@ -27,6 +28,7 @@ from gemini2_core.model.vectors import Vectors, average, normalize, truncate
 __all__ = [
     "BATCH_EXPIRY_SECONDS",
     "BATCH_TARGET_SECONDS",
+    "COUNT_TOKENS_EXTRA",
     "DEFAULT_DIMENSIONS",
     "DEFAULT_MODEL",
     "FILES_API_BYTES",

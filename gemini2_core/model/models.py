@@ -13,6 +13,7 @@ from gemini2_core.errors import ConfigurationError
 __all__ = [
     "BATCH_EXPIRY_SECONDS",
     "BATCH_TARGET_SECONDS",
+    "COUNT_TOKENS_EXTRA",
     "DEFAULT_DIMENSIONS",
     "DEFAULT_MODEL",
     "FILES_API_BYTES",
@@ -49,6 +50,9 @@ BATCH_TARGET_SECONDS = 24 * 3600
 BATCH_EXPIRY_SECONDS = 48 * 3600
 #: Vertex locations that serve the model (Google's documentation).
 VERTEX_LOCATIONS = ("global", "us", "eu")
+
+#: What ``countTokens`` answers beyond what embedding bills (recordings/count_tokens).
+COUNT_TOKENS_EXTRA = 1
 
 
 class Backend(StrEnum):
