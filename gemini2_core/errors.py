@@ -25,6 +25,7 @@ __all__ = [
     "QuotaError",
     "ServiceError",
     "ServiceTimeoutError",
+    "SwitchRefusedError",
 ]
 
 
@@ -146,5 +147,13 @@ class IndexUnavailableError(ServiceError):
     stored: tuple[int | str, ...] = ()
 
 
+class SwitchRefusedError(Gemini2Error, RuntimeError):
+    """An alias names what it named: the other collection isn't whole, or nobody has seen it is."""
+
+
 class IndexLockedError(Gemini2Error, RuntimeError):
     """Another process, or another object of this one, has the collection's folder open."""
+
+
+class StateLockedError(Gemini2Error, RuntimeError):
+    """Another process, or another object of this one, is working on a batch run's state file."""

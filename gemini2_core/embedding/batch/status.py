@@ -1,0 +1,106 @@
+"""How far a batch run is: values that show themselves as a table."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from gemini2_core.embedding.result import Usage
+
+__all__ = ["BatchStatus", "JobStatus"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """One job.
+
+    Attributes:
+        number: Its number in the run, from 1.
+        name: The service's name for it (``batches/…``), or "" before it has one.
+        state: ``WAITING`` for its turn or for room; ``PENDING``, ``RUNNING`` or ``CANCELLING`` at
+            the service; or how it ended: ``SUCCEEDED``, ``FAILED``, ``CANCELLED``, ``EXPIRED``, ``STUCK``.
+        lines: Requests in it.
+        done: How many of them came back with a vector.
+        seconds: Since its start at the service, up to its end; None before it started.
+    """
+
+    number: int
+    name: str
+    state: str
+    lines: int
+    done: int
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStatus:
+    """A run at one moment.
+
+    Attributes:
+        contents: What was submitted.
+        lines: Requests that these take: equal ones once, a window of an over-long text each.
+        done: Lines with a vector.
+        failed: Lines given up, and contents that couldn't be embedded at all.
+        jobs: All jobs so far, the last one last.
+        usage: What was paid so far, at the Batch API's price.
+        cancelled: True if no new job will be started.
+    """
+
+    contents: int
+    lines: int
+    done: int
+    failed: int
+    jobs: tuple[JobStatus, ...]
+    usage: Usage
+    cancelled: bool
+
+    @property
+    def open(self) -> int:
+        """Lines of which nothing is known yet."""
+        return self.lines - self.done - self.failed
+
+    @property
+    def running(self) -> int:
+        """Jobs at the service."""
+        return sum(job.state in ("PENDING", "RUNNING", "CANCELLING") for job in self.jobs)
+
+    @property
+    def settled(self) -> bool:
+        """True if nothing is to be waited for."""
+        return not self.running and (self.cancelled or not self.open)
+
+    def __str__(self) -> str:
+        rows = [("job", "state", "lines", "done", "time", "name")]
+        rows += [
+            (str(j.number), j.state, f"{j.lines:,}", f"{j.done:,}", _span(j.seconds), j.name)
+            for j in self.jobs
+        ]
+        widths = [max(len(row[column]) for row in rows) for column in range(6)]
+        right = (True, False, True, True, True, False)
+        table = "\n".join(
+            "  ".join(
+                cell.rjust(width) if to_right else cell.ljust(width)
+                for cell, width, to_right in zip(row, widths, right, strict=True)
+            ).rstrip()
+            for row in rows
+        )
+        told = [f"{self.done:,} of {self.lines:,} lines done"]
+        if self.failed:
+            told.append(f"{self.failed:,} failed")
+        if self.cancelled:
+            told.append("cancelled")
+        head = f"{self.contents:,} contents, {', '.join(told)}; {self.usage}"
+        return f"{head}\n{table}" if self.jobs else head
+
+
+def _span(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return time.strftime("%H:%M:%S", time.gmtime(seconds)) if seconds < 86400 else _days(seconds)
+
+
+def _days(seconds: float) -> str:
+    days, rest = divmod(int(seconds), 86400)
+    return f"{days} d {rest // 3600} h"
