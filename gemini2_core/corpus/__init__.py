@@ -1,6 +1,19 @@
 """Moving a whole corpus: what is in it, what it costs, embedding it anew, switching over."""
 
+from gemini2_core.corpus.checkpoint import failures
+from gemini2_core.corpus.failure import Failure
+from gemini2_core.corpus.filling import (
+    amark_filled,
+    amark_filling,
+    aunfilled_shards,
+    mark_filled,
+    mark_filling,
+    unfilled_shards,
+)
 from gemini2_core.corpus.item import Item, Source
+from gemini2_core.corpus.reindex import areindex, reindex
+from gemini2_core.corpus.report import ReindexProgress, ReindexReport
+from gemini2_core.corpus.side_by_side import QueryChange, collection_search
 from gemini2_core.corpus.sources import (
     BeirSource,
     CollectionSource,
@@ -13,18 +26,54 @@ from gemini2_core.corpus.sources import (
     open_source,
     sharded,
 )
+from gemini2_core.corpus.switching import (
+    Switched,
+    adrop_old,
+    arollback,
+    aswitch,
+    drop_old,
+    rollback,
+    switch,
+)
+from gemini2_core.corpus.verification import Difference, Verification
+from gemini2_core.corpus.verifying import averify, verify
 
 __all__ = [
     "BeirSource",
     "CollectionSource",
+    "Difference",
     "DocumentsSource",
+    "Failure",
     "FilesSource",
     "Item",
     "Policy",
     "Problem",
     "Problems",
+    "QueryChange",
+    "ReindexProgress",
+    "ReindexReport",
     "Source",
+    "Switched",
     "TableSource",
+    "Verification",
+    "adrop_old",
+    "amark_filled",
+    "amark_filling",
+    "areindex",
+    "arollback",
+    "aswitch",
+    "aunfilled_shards",
+    "averify",
+    "collection_search",
+    "drop_old",
+    "failures",
+    "mark_filled",
+    "mark_filling",
     "open_source",
+    "reindex",
+    "rollback",
     "sharded",
+    "switch",
+    "unfilled_shards",
+    "verify",
 ]

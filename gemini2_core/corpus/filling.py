@@ -7,16 +7,20 @@ from collections.abc import Mapping
 from gemini2_core.index import MatryoshkaCollection
 
 __all__ = [
+    "VERIFIED_KEY",
     "amark_filled",
     "amark_filling",
     "aunfilled_shards",
     "mark_filled",
     "mark_filling",
+    "unfilled_in",
     "unfilled_shards",
 ]
 
+VERIFIED_KEY = "verified"
+"""Where a note says what a verification found; filling a collection anew takes it back."""
+
 _KEY = "filling"
-_VERIFIED = "verified"
 _TRIES = 5
 
 
@@ -78,12 +82,21 @@ def unfilled_shards(collection: MatryoshkaCollection) -> list[str]:
 
     A collection that was filled by other means, without a word in its note, counts as whole.
     """
-    return _unfilled(collection.note())
+    return unfilled_in(collection.note())
 
 
 async def aunfilled_shards(collection: MatryoshkaCollection) -> list[str]:
     """Shards that haven't said they are filled; see ``unfilled_shards``."""
-    return _unfilled(await collection.anote())
+    return unfilled_in(await collection.anote())
+
+
+def unfilled_in(note: Mapping[str, object]) -> list[str]:
+    """``unfilled_shards`` of a collection's note."""
+    state = _state(note)
+    if state is None:
+        return []
+    of, done = state
+    return [f"{shard}/{of}" for shard in range(of) if shard not in done]
 
 
 def _state(note: Mapping[str, object]) -> tuple[int, set[int]] | None:
@@ -98,9 +111,9 @@ def _begun(note: Mapping[str, object], shard: int, of: int) -> dict[str, object]
     state = _state(note)
     # Another division of the corpus starts from nothing.
     done = state[1] - {shard} if state is not None and state[0] == of else set()
-    if state == (of, done) and note.get(_VERIFIED) is None:
+    if state == (of, done) and note.get(VERIFIED_KEY) is None:
         return None
-    return {**note, _KEY: {"of": of, "done": sorted(done)}, _VERIFIED: None}
+    return {**note, _KEY: {"of": of, "done": sorted(done)}, VERIFIED_KEY: None}
 
 
 def _ended(note: Mapping[str, object], shard: int, of: int) -> dict[str, object] | None:
@@ -109,11 +122,3 @@ def _ended(note: Mapping[str, object], shard: int, of: int) -> dict[str, object]
     if shard in done:
         return None
     return {**note, _KEY: {"of": of, "done": sorted({*done, shard})}}
-
-
-def _unfilled(note: Mapping[str, object]) -> list[str]:
-    state = _state(note)
-    if state is None:
-        return []
-    of, done = state
-    return [f"{shard}/{of}" for shard in range(of) if shard not in done]
