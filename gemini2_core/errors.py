@@ -25,6 +25,7 @@ __all__ = [
     "QuotaError",
     "ServiceError",
     "ServiceTimeoutError",
+    "StateLockedError",
     "SwitchRefusedError",
 ]
 

@@ -9,6 +9,8 @@ from gemini2_core.embedding.result import Usage
 
 __all__ = ["BatchStatus", "JobStatus"]
 
+_UNDER_WAY = ("PENDING", "RUNNING", "CANCELLING")
+
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
@@ -18,7 +20,8 @@ class JobStatus:
         number: Its number in the run, from 1.
         name: The service's name for it (``batches/…``), or "" before it has one.
         state: ``WAITING`` for its turn or for room; ``PENDING``, ``RUNNING`` or ``CANCELLING`` at
-            the service; or how it ended: ``SUCCEEDED``, ``FAILED``, ``CANCELLED``, ``EXPIRED``, ``STUCK``.
+            the service; or how it ended: ``SUCCEEDED``, ``FAILED``, ``CANCELLED``, ``EXPIRED``,
+            ``STUCK``.
         lines: Requests in it.
         done: How many of them came back with a vector.
         seconds: Since its start at the service, up to its end; None before it started.
@@ -62,7 +65,7 @@ class BatchStatus:
     @property
     def running(self) -> int:
         """Jobs at the service."""
-        return sum(job.state in ("PENDING", "RUNNING", "CANCELLING") for job in self.jobs)
+        return sum(job.state in _UNDER_WAY for job in self.jobs)
 
     @property
     def settled(self) -> bool:
