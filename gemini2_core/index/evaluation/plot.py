@@ -66,7 +66,7 @@ def _draw_gaps(axes: Axes, report: EvaluationReport, colours: Mapping[str, str])
         _bar(axes, place, one.gap, colours[one.model], scale=100)
     _lines(axes, [_pair(one) for one in report.differences])
     margin = 100 * report.differences[0].margin
-    axes.set_xlabel(f"points of {METRICS[0]}, 95 % interval; dashed: {margin:g} would pay")
+    axes.set_xlabel(f"points, 95 % interval; dashed: the {margin:g} that would pay")
     axes.axvline(0, color="black", linewidth=0.8)
     axes.axvline(margin, color="black", linestyle="--", linewidth=0.8)
 
