@@ -7,7 +7,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DEPTH", "METRICS", "Scores", "gains_of", "measure", "measure_run", "trec_order"]
+__all__ = [
+    "DEPTH",
+    "METRICS",
+    "Gains",
+    "Scores",
+    "gains_of",
+    "measure",
+    "measure_run",
+    "trec_order",
+]
 
 Scores = npt.NDArray[np.float64]
 Gains = npt.NDArray[np.int64]

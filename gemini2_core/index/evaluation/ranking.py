@@ -12,7 +12,7 @@ from gemini2_core.model import Vectors, truncate
 
 __all__ = ["Ranker", "TieOrder"]
 
-Keys = npt.NDArray[np.int64]
+_Keys = npt.NDArray[np.int64]
 
 _QUERIES_AT_ONCE = 512
 # A float32 sum of 3072 products is right to about a millionth; what is closer is a tie.
@@ -36,18 +36,18 @@ class TieOrder:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def places(self, ids: Sequence[str]) -> Keys:
+    def places(self, ids: Sequence[str]) -> _Keys:
         """The place of each id in the order, int64, shape (n,)."""
         return np.fromiter((self._places[own] for own in ids), np.int64, len(ids))
 
-    def keys(self, scores: Vectors, places: Keys) -> Keys:
+    def keys(self, scores: Vectors, places: _Keys) -> _Keys:
         """One number for a score and its document: the larger is better, and no two are equal."""
-        keys: Keys = (np.rint(scores * np.float32(_STEPS)).astype(np.int64) << _BITS) + (
+        keys: _Keys = (np.rint(scores * np.float32(_STEPS)).astype(np.int64) << _BITS) + (
             _LOW - places
         )
         return keys
 
-    def ids(self, keys: Keys) -> list[str]:
+    def ids(self, keys: _Keys) -> list[str]:
         """The documents of one query's keys, the best first."""
         best = np.sort(keys[keys != _NOTHING])[::-1]
         return [self._ids[place] for place in (_LOW - (best & _LOW)).tolist()]
@@ -90,7 +90,7 @@ class Ranker:
             }
             self._merge(block, keys)
 
-    def _merge(self, block: slice, keys: dict[int, Keys]) -> None:
+    def _merge(self, block: slice, keys: dict[int, _Keys]) -> None:
         small, large = self._tiers[0], self._tiers[-1]
         found = np.concatenate([self._best[small][block], keys[small]], axis=1)
         rescored = np.concatenate([self._rescored[block], keys[large]], axis=1)
@@ -115,7 +115,7 @@ class Ranker:
         return [self._order.ids(row)[:DEPTH] for row in best]
 
 
-def _largest(keys: Keys, count: int) -> Keys:
+def _largest(keys: _Keys, count: int) -> _Keys:
     """Where the ``count`` largest keys of each row are."""
-    found: Keys = np.argpartition(keys, keys.shape[1] - count, axis=1)[:, -count:]
+    found: _Keys = np.argpartition(keys, keys.shape[1] - count, axis=1)[:, -count:]
     return found

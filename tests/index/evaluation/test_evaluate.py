@@ -165,12 +165,18 @@ def test_a_collection_is_measured_without_embedding_its_documents(
         [document.text for document in documents],
         [document.title or None for document in documents],
     )
-    exact = evaluate(one, files.corpus, files.queries, files.qrels, resamples=200)
+    exact = evaluate(one, files.corpus, files.queries, files.qrels, shortlists=[50], resamples=200)
     with MatryoshkaCollection(space=one.space) as collection:
         collection.add([document.id for document in documents], vectors)
         emulator.reset()
         report = evaluate(
-            one, None, files.queries, files.qrels, collection=collection, resamples=200
+            one,
+            None,
+            files.queries,
+            files.qrels,
+            collection=collection,
+            shortlists=[50],
+            resamples=200,
         )
         assert len(items(emulator)) == 60
         for row in exact.rows:
