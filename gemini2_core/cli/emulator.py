@@ -13,7 +13,7 @@ __all__ = ["add"]
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    from gemini2_core.emulator.settings import FailureKind, Settings, VectorMode
+    from gemini2_core.emulator.settings import BatchOutcome, FailureKind, Settings, VectorMode
 
     emulator = commands.add_parser(
         "emulator",
@@ -38,6 +38,15 @@ def add(commands: Commands) -> None:
     add("--retry-delay", type=float, default=default.retry_delay, metavar="S", help="RetryInfo's")
     add("--seed", type=int, default=default.seed, help="which requests fail")
     add("--batch-seconds", type=float, default=0.0, metavar="S", help="length of a batch job")
+    add(
+        "--batch-outcomes",
+        nargs="+",
+        choices=get_args(BatchOutcome),
+        default=default.batch_outcomes,
+        metavar="END",
+        help=f"how the first batch jobs end: {', '.join(get_args(BatchOutcome))}",
+    )
+    add("--batch-failing", type=float, default=0.0, metavar="P", help="share of failing lines")
     add(
         "--vectors",
         choices=get_args(VectorMode),

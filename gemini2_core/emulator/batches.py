@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import random
@@ -13,10 +14,10 @@ import orjson
 
 from gemini2_core.emulator.files import FileStore, identifier, timestamp
 from gemini2_core.emulator.reading import as_mapping, read_item
-from gemini2_core.emulator.refusals import GRPC_CODES, Refusal, invalid, not_found
+from gemini2_core.emulator.refusals import GRPC_CODES, Refusal, exhausted, invalid, not_found
 from gemini2_core.emulator.service import Service
 from gemini2_core.emulator.settings import Settings
-from gemini2_core.model import MAX_REQUEST_BYTES, ModelSpec
+from gemini2_core.model import MAX_REQUEST_BYTES, Backend, ModelSpec
 
 __all__ = ["BatchJob", "BatchJobs", "Line"]
 
@@ -26,8 +27,10 @@ _ENDS = {
     "succeed": "BATCH_STATE_SUCCEEDED",
     "fail": "BATCH_STATE_FAILED",
     "expire": "BATCH_STATE_EXPIRED",
+    "cancel": "BATCH_STATE_CANCELLED",
+    "fail_lines": "BATCH_STATE_SUCCEEDED",
 }
-_DONE = frozenset({*_ENDS.values(), "BATCH_STATE_CANCELLED"})
+_DONE = frozenset(_ENDS.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,9 @@ class BatchJob:
     ends: float | None
     end_state: str
     settings: Settings
+    number: int = 0
+    failing: float = 0.0
+    tokens: int = 0
     cancelled: float | None = None
     results: list[dict[str, object]] | None = None
     file_name: str = ""
@@ -77,6 +83,7 @@ class BatchJobs:
     clock: Callable[[], float] = time.time
     _jobs: dict[str, BatchJob] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
+    _made: int = 0
 
     def create(self, spec: ModelSpec, body: object, size: int) -> BatchJob:
         """Make a job from the body of ``asyncBatchEmbedContent``.
@@ -87,7 +94,7 @@ class BatchJobs:
             size: Its bytes; an inline job may have 20 MB.
 
         Raises:
-            Refusal: Not the form of a job, no requests, too large, or no such file.
+            Refusal: Not the form of a job, no requests, too large, no such file, or no room.
         """
         batch = as_mapping(as_mapping(body).get("batch"))
         source = as_mapping(batch.get("inputConfig"))
@@ -102,7 +109,10 @@ class BatchJobs:
         if not lines:
             raise invalid("* EmbedContentBatch.input_config: no requests in the batch\n")
         settings, now = self.service.settings, self.clock()
-        outcome = settings.batch_outcome
+        tokens = self._check_room(lines, spec, settings, now)
+        number, self._made = self._made, self._made + 1
+        told = settings.batch_outcomes
+        outcome = told[number] if number < len(told) else settings.batch_outcome
         name = f"batches/{identifier('batch', next(self._numbers))}"
         job = BatchJob(
             name=name,
@@ -114,9 +124,28 @@ class BatchJobs:
             ends=None if outcome == "stuck" else now + settings.batch_seconds,
             end_state=_ENDS.get(outcome, ""),
             settings=settings,
+            number=number,
+            failing=1.0 if outcome == "fail_lines" else settings.batch_failing,
+            tokens=tokens,
         )
         self._jobs[name] = job
         return job
+
+    def _check_room(
+        self, lines: list[Line], spec: ModelSpec, settings: Settings, now: float
+    ) -> int:
+        """Tokens of a new job, counted only where there is a quota of them."""
+        if settings.batch_tokens is None:
+            return 0
+        tokens = 0
+        for line in lines:
+            with contextlib.suppress(Refusal):  # which will be the line's result
+                read = self.service.read(read_item(line.request), spec, Backend.GEMINI_API)
+                tokens += sum(read.tokens.values())
+        taken = sum(job.tokens for job in self._jobs.values() if job.state(now) not in _DONE)
+        if taken + tokens > settings.batch_tokens:
+            raise exhausted()
+        return tokens
 
     def _lines(self, file_name: str) -> list[Line]:
         data = self.files.get(file_name, self.service.settings).data
@@ -157,6 +186,7 @@ class BatchJobs:
     def reset(self) -> None:
         """Forget every job."""
         self._jobs.clear()
+        self._made = 0
 
     def operation(self, job: BatchJob, *, with_output: bool = True) -> dict[str, object]:
         """The JSON form: a long-running operation, as captured from the service in 2026-07.
@@ -217,8 +247,9 @@ class BatchJobs:
         answer: dict[str, object] = {}
         if line.key is not None:
             answer["key"] = line.key
-        dice = hashlib.blake2b(f"{job.settings.seed}/{number}".encode(), digest_size=6).digest()
-        if int.from_bytes(dice) < job.settings.batch_failing * 2**48:
+        throw = f"{job.settings.seed}/{job.number}/{number}"
+        dice = hashlib.blake2b(throw.encode(), digest_size=6).digest()
+        if int.from_bytes(dice) < job.failing * 2**48:
             answer["error"] = {"code": 13, "message": "Internal error encountered."}
         else:
             try:

@@ -45,6 +45,8 @@ class SettingsFields(TypedDict, total=False):
     log_requests: bool
     batch_seconds: float
     batch_outcome: BatchOutcome
+    batch_outcomes: tuple[BatchOutcome, ...]
+    batch_tokens: int | None
     batch_failing: float
     batch_out_of_order: bool
     file_processing_seconds: float

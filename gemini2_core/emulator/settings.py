@@ -16,8 +16,12 @@ FailureKind = Literal["429", "429_no_hint", "500", "503", "drop", "slow", "missi
 or in the middle of it; "slow" pauses in the middle; "missing" leaves one embedding without values.
 """
 
-BatchOutcome = Literal["succeed", "fail", "expire", "stuck"]
-"""How a batch job ends. "stuck" stays RUNNING until it's cancelled."""
+BatchOutcome = Literal["succeed", "fail", "expire", "cancel", "stuck", "fail_lines"]
+"""How a batch job ends.
+
+"cancel" is cancelled by somebody else; "stuck" stays RUNNING until it's cancelled; "fail_lines"
+succeeds as a job, with an error for each line.
+"""
 
 VectorMode = Literal["features", "pool"]
 """Where vectors come from.
@@ -54,6 +58,10 @@ class Settings:
         log_requests: Keep a record of each request.
         batch_seconds: Time from a batch job's creation to its end.
         batch_outcome: How jobs end.
+        batch_outcomes: How the first jobs end, one after the other; later ones take
+            ``batch_outcome``.
+        batch_tokens: Quota of input tokens in jobs that haven't ended, or None; a job beyond it
+            is refused by a 429 without details, as users report.
         batch_failing: Share of a job's lines that come back as an error.
         batch_out_of_order: Shuffle inline results, as users saw it with more than 1,000.
         file_processing_seconds: Time an uploaded file is PROCESSING before it's ACTIVE.
@@ -83,6 +91,8 @@ class Settings:
     log_requests: bool = True
     batch_seconds: float = 0.0
     batch_outcome: BatchOutcome = "succeed"
+    batch_outcomes: tuple[BatchOutcome, ...] = ()
+    batch_tokens: int | None = None
     batch_failing: float = 0.0
     batch_out_of_order: bool = False
     file_processing_seconds: float = 0.0
@@ -97,7 +107,12 @@ class Settings:
                 raise ConfigurationError(f"{name} must not be negative")
         if self.minute_seconds <= 0:
             raise ConfigurationError("minute_seconds must be positive")
-        for name in ("requests_per_minute", "requests_per_day", "tokens_per_minute"):
+        for name in (
+            "requests_per_minute",
+            "requests_per_day",
+            "tokens_per_minute",
+            "batch_tokens",
+        ):
             quota = getattr(self, name)
             if quota is not None and quota < 0:
                 raise ConfigurationError(f"{name} must not be negative")
@@ -108,7 +123,9 @@ class Settings:
             raise ConfigurationError(f"unknown failures: {', '.join(sorted(unknown))}")
         if self.api_keys is not None:
             object.__setattr__(self, "api_keys", frozenset(self.api_keys))
-        if self.batch_outcome not in get_args(BatchOutcome):
-            raise ConfigurationError(f"unknown batch_outcome {self.batch_outcome!r}")
+        object.__setattr__(self, "batch_outcomes", tuple(self.batch_outcomes))
+        for outcome in (self.batch_outcome, *self.batch_outcomes):
+            if outcome not in get_args(BatchOutcome):
+                raise ConfigurationError(f"unknown batch_outcome {outcome!r}")
         if self.vectors not in get_args(VectorMode):
             raise ConfigurationError(f"unknown vectors {self.vectors!r}")

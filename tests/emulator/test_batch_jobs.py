@@ -97,7 +97,7 @@ def test_states_follow_the_clock() -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "state"),
-    [("fail", "FAILED"), ("expire", "EXPIRED")],
+    [("fail", "FAILED"), ("expire", "EXPIRED"), ("cancel", "CANCELLED")],
 )
 def test_jobs_can_end_without_results(gemini2_emulator: Emulator, outcome: Any, state: str) -> None:
     gemini2_emulator.configure(batch_outcome=outcome)
@@ -165,3 +165,39 @@ def test_creating_a_job_can_fail(gemini2_emulator: Emulator) -> None:
     gemini2_emulator.fail_next("429_no_hint")
     reply = call(gemini2_emulator, CREATE, inline("a"))
     assert (reply.status, "details" in reply.error) == (429, False)
+
+
+def test_each_job_can_have_an_end_of_its_own(gemini2_emulator: Emulator) -> None:
+    gemini2_emulator.configure(batch_outcomes=("stuck", "fail_lines"))
+    names = [started(gemini2_emulator, inline("a", "b")) for _ in range(3)]
+    jobs = [got(gemini2_emulator, name).json for name in names]
+    states = [job["metadata"]["state"].removeprefix("BATCH_STATE_") for job in jobs]
+    assert states == ["RUNNING", "SUCCEEDED", "SUCCEEDED"]
+    failed = jobs[1]["response"]["inlinedResponses"]["inlinedResponses"]
+    assert ["error" in result for result in failed] == [True, True]
+    assert jobs[2]["metadata"]["batchStats"]["successfulRequestCount"] == "2"
+
+
+def test_which_lines_fail_is_another_matter_in_another_job(gemini2_emulator: Emulator) -> None:
+    gemini2_emulator.configure(batch_failing=0.5)
+    jobs = [
+        got(gemini2_emulator, started(gemini2_emulator, inline(*map(str, range(20)))))
+        for _ in range(2)
+    ]
+    failed = [
+        [
+            "error" in result
+            for result in job.json["response"]["inlinedResponses"]["inlinedResponses"]
+        ]
+        for job in jobs
+    ]
+    assert failed[0] != failed[1]
+
+
+def test_jobs_under_way_share_a_quota_of_tokens(gemini2_emulator: Emulator) -> None:
+    gemini2_emulator.configure(batch_tokens=3, batch_outcome="stuck")
+    name = started(gemini2_emulator, inline("a", "b"))
+    reply = call(gemini2_emulator, CREATE, inline("c", "d"))
+    assert (reply.status, "details" in reply.error) == (429, False)
+    call(gemini2_emulator, f"/v1beta/{name}:cancel", {})
+    started(gemini2_emulator, inline("c", "d"))
