@@ -1,16 +1,17 @@
-"""Two passes against exact search in the embedded engine: recall, latency, memory."""
+"""Two passes against one pass and exact search in the embedded engine: recall, latency, storage."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -18,224 +19,278 @@ import numpy as np
 import numpy.typing as npt
 
 from gemini2_core.index import MatryoshkaCollection
-from gemini2_core.model import normalize, truncate
+from gemini2_core.model import truncate
+from tests.benchmarks.corpora import LARGE, Corpus, RealTexts, Rows, Synthetic
 
-Rows = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+Tiers = tuple[int, ...]
 
 SPACE = "gemini-embedding-2/RETRIEVAL"
-LARGE = 3072
-# The stated structure: 64 latent dimensions, spectrum i^-0.3, through one random linear map;
-# isotropic noise of 20 % of the signal's length; the first 768 numbers hold 32 % of the energy,
-# as in the recordings.
-LATENT, DECAY, NOISE, HEAD, HEAD_ENERGY = 64, -0.3, 0.2, 768, 0.32
+K = 10
 SHORTLISTS = (10, 20, 50, 100, 200)
-CHUNK = 4096
-
-
-class Source:
-    """Vectors of that structure, made a chunk at a time and the same for the same seed."""
-
-    def __init__(self, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        self.seed = seed
-        self.spectrum = (np.arange(1, LATENT + 1) ** DECAY).astype(np.float32)
-        self.map = rng.normal(size=(LATENT, LARGE)).astype(np.float32)
-        # The signal's share in the head, so that with the noise, spread evenly, it is the whole's.
-        noise = NOISE**2
-        head = HEAD_ENERGY * (1 + noise) - noise * HEAD / LARGE
-        self.scale = np.full(LARGE, np.sqrt((1 - head) / (LARGE - HEAD)), dtype=np.float32)
-        self.scale[:HEAD] = np.sqrt(head / HEAD)
-
-    def rows(self, n: int, stream: int) -> Rows:
-        rng = np.random.default_rng((self.seed, stream))
-        latent = rng.standard_normal((n, LATENT), dtype=np.float32) * self.spectrum
-        signal = normalize((latent @ self.map) * self.scale)
-        noise = normalize(rng.standard_normal((n, LARGE), dtype=np.float32))
-        return normalize(signal + NOISE * noise)
-
-    def documents(self, points: int) -> Iterator[tuple[int, Rows]]:
-        for stream, start in enumerate(range(0, points, CHUNK), start=1):
-            yield start, self.rows(min(CHUNK, points - start), stream)
-
-    def queries(self, n: int) -> Rows:
-        return self.rows(n, 0)
+SIZES = (768, 1536, LARGE)
+PLANS: tuple[Tiers, ...] = ((768,), (1536,), (LARGE,), (768, LARGE), SIZES)
 
 
 @dataclass
 class Row:
-    """One line of the table; milliseconds are medians, memory is bytes a point."""
+    """One line of the table: one way to search."""
 
-    tiers: str
+    tiers: Tiers
+    exact: bool
     shortlist: int | None
     recall: float
+    ceiling: float | None
+    """Recall of the same short list, or the same single tier, found by brute force."""
     milliseconds: float
     p95: float
-    faster: float
 
 
 @dataclass
 class Store:
-    """What the folder holds, megabytes."""
+    """What one collection holds, bytes a point."""
 
     int8: float
     graph: float
     small: float
+    """The searched tier's float32 numbers."""
     large: float
+    """Those of the later tiers."""
     payload: float
+    graphs: int
+    add_seconds: float
+    build_seconds: float
+
+    @property
+    def memory(self) -> float:
+        """What the first pass goes through, kept in memory; without a graph, every number."""
+        return self.int8 + self.graph if self.graphs else self.small
+
+    @property
+    def disk(self) -> float:
+        """Everything that is in the folder."""
+        return self.int8 + self.graph + self.small + self.large + self.payload
 
 
-def brute_force(
-    source: Source, points: int, queries: Rows, k: int, sizes: Sequence[int]
-) -> dict[int, npt.NDArray[np.int64]]:
-    """The nearest ``max(k, longest short list)`` of each query by plain arithmetic, by size."""
-    best: dict[int, tuple[Rows, npt.NDArray[np.int64]]] = {}
-    for start, rows in source.documents(points):
-        for size in sizes:
-            cut, asked = truncate(rows, size), truncate(queries, size)
-            scores = asked @ cut.T
-            ids = np.broadcast_to(np.arange(start, start + len(rows)), scores.shape)
-            if size in best:
-                scores = np.hstack([best[size][0], scores])
-                ids = np.hstack([best[size][1], ids])
-            keep = min(k, scores.shape[1])
-            top = np.argpartition(-scores, keep - 1, axis=1)[:, :keep]
-            best[size] = (
-                np.take_along_axis(scores, top, axis=1),
-                np.take_along_axis(ids, top, axis=1),
-            )
-    found = {}
-    for size, (scores, ids) in best.items():
-        order = np.argsort(-scores, axis=1)
-        found[size] = np.take_along_axis(ids, order, axis=1)
-    return found
+@dataclass
+class Run:
+    """All ways on one corpus."""
+
+    corpus: str
+    points: int
+    told: str
+    queries: int
+    rows: list[Row] = field(default_factory=list)
+    stores: dict[str, Store] = field(default_factory=dict)
+    machine: str = ""
+    loads: list[float] = field(default_factory=list)
+    """Load average of the machine while each plan was searched."""
+
+    @property
+    def slowest(self) -> Row:
+        """Exact search."""
+        return next(row for row in self.rows if row.exact)
+
+    def memory(self, row: Row) -> float:
+        """Bytes a point in memory: the searched tier, or for exact search all float32 numbers."""
+        return 4.0 * LARGE if row.exact else self.stores[label(row.tiers)].memory
+
+    def disk(self, row: Row) -> float:
+        """Bytes a point in all."""
+        return 4.0 * LARGE if row.exact else self.stores[label(row.tiers)].disk
 
 
-def timed(
-    collection: MatryoshkaCollection, queries: Rows, **options: object
-) -> tuple[list[list[int]], list[float]]:
-    found, times = [], []
-    for query in queries:
-        begun = time.perf_counter()
-        hits = collection.search(query, 10, **options)  # type: ignore[arg-type]
-        times.append(1000 * (time.perf_counter() - begun))
-        found.append([int(hit.id) for hit in hits])
-    return found, times
-
-
-def recall(found: Sequence[Sequence[int]], true: npt.NDArray[np.int64]) -> float:
-    hits = sum(len(set(f) & set(t[:10].tolist())) for f, t in zip(found, true, strict=True))
-    return hits / (10 * len(found))
-
-
-def upload(collection: MatryoshkaCollection, source: Source, points: int) -> tuple[float, float]:
-    """Seconds spent in ``add``, and in building what was still waiting."""
-    added = 0.0
-    for start, rows in source.documents(points):
-        begun = time.perf_counter()
-        collection.add(range(start, start + len(rows)), rows)
-        added += time.perf_counter() - begun
-        say(f"\r  {start + len(rows):>9,} of {points:,} points added", end="")
-    say("")
-    begun = time.perf_counter()
-    collection.optimize()
-    return added, time.perf_counter() - begun
-
-
-def stored(folder: Path, tiers: Sequence[int]) -> Store:
-    def megabytes(pattern: str) -> float:
-        files = [f for place in folder.glob(f"segments/*/{pattern}") for f in walk(place)]
-        return sum(f.stat().st_blocks * 512 for f in files) / 1e6
-
-    def walk(place: Path) -> list[Path]:
-        return [f for f in place.rglob("*") if f.is_file()] if place.is_dir() else [place]
-
-    small, *later = tiers
-    quantized = megabytes(f"vector_storage-{small}/quantized*") + megabytes(
-        f"vector_index-{small}/quantized*"
-    )
-    index = megabytes(f"vector_index-{small}")
-    return Store(
-        int8=quantized,
-        graph=index - megabytes(f"vector_index-{small}/quantized*"),
-        small=megabytes(f"vector_storage-{small}")
-        - megabytes(f"vector_storage-{small}/quantized*"),
-        large=sum(megabytes(f"vector_storage-{tier}") for tier in later),
-        payload=megabytes("payload_storage"),
-    )
-
-
-def resident() -> dict[str, float]:
-    """This process's memory in megabytes: its own, and pages of files it has mapped."""
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return {}
-    wanted = {"RssAnon": "own", "RssFile": "mapped"}
-    lines = (line.split() for line in status.read_text().splitlines())
-    return {wanted[w[0][:-1]]: int(w[1]) / 1000 for w in lines if w and w[0][:-1] in wanted}
+def label(tiers: Sequence[int]) -> str:
+    return "-".join(map(str, tiers))
 
 
 def say(text: str, end: str = "\n") -> None:
     print(text, end=end, file=sys.stderr, flush=True)
 
 
-def measure(
-    folder: Path, source: Source, points: int, queries: Rows, tiers: tuple[int, ...], exacts: int
-) -> tuple[list[Row], Store, dict[str, float]]:
-    true = brute_force(source, points, queries, max(SHORTLISTS), sorted({HEAD, LARGE}))
-    label = " + ".join(map(str, tiers))
-    options = {"space": SPACE, "tiers": tiers, "path": folder}
-    with MatryoshkaCollection("bench", **options) as collection:  # type: ignore[arg-type]
-        added, built = upload(collection, source, points)
-    memory = resident()
-    with MatryoshkaCollection("bench", **options) as collection:  # type: ignore[arg-type]
-        timed(collection, queries[:20], shortlist=max(SHORTLISTS))  # pages come in
-        rows = []
-        found, times = timed(collection, queries[:exacts], exact=True)
-        slow = median(times)
-        rows.append(line("exact 3072", None, recall(found, true[LARGE][:exacts]), times, slow))
-        for shortlist in SHORTLISTS if len(tiers) > 1 else (SHORTLISTS[0],):
-            found, times = timed(collection, queries, shortlist=shortlist)
+# ---- truth
+
+
+def truth(folder: Path, corpus: Corpus, queries: Rows) -> dict[int, Ids]:
+    """The nearest points of each query by brute force, at each size; kept in the folder."""
+    kept = folder / "truth.npz"
+    if kept.is_file():
+        with np.load(kept) as file:
+            return {int(size): file[size] for size in file.files}
+    found = brute_force(corpus, queries)
+    np.savez(kept, **{str(size): ids for size, ids in found.items()})  # type: ignore[arg-type]  # numpy's stub takes the names for its own
+    return found
+
+
+def brute_force(corpus: Corpus, queries: Rows) -> dict[int, Ids]:
+    """Plain arithmetic, a chunk of points at a time."""
+    best: dict[int, tuple[Rows, Ids]] = {}
+    for start, rows in corpus.documents():
+        for size in SIZES:
+            scores = truncate(queries, size) @ truncate(rows, size).T
+            ids = np.broadcast_to(np.arange(start, start + len(rows)), scores.shape)
+            if size in best:
+                scores = np.hstack([best[size][0], scores])
+                ids = np.hstack([best[size][1], ids])
+            keep = min(max(SHORTLISTS), scores.shape[1])
+            top = np.argpartition(-scores, keep - 1, axis=1)[:, :keep]
+            best[size] = (
+                np.take_along_axis(scores, top, axis=1),
+                np.take_along_axis(ids, top, axis=1),
+            )
+    return {
+        size: np.take_along_axis(ids, np.argsort(-scores, axis=1), axis=1)
+        for size, (scores, ids) in best.items()
+    }
+
+
+def recall(found: Sequence[Sequence[int]] | Ids, true: Ids) -> float:
+    """Which share of the true ten is among what was found."""
+    hits = sum(
+        len({*map(int, f)} & {*map(int, t)}) for f, t in zip(found, true[:, :K], strict=True)
+    )
+    return hits / (K * len(true))
+
+
+def ceiling(true: Mapping[int, Ids], tiers: Tiers, shortlist: int | None) -> float | None:
+    if len(tiers) > 2:
+        return None  # its first list is longer than what is kept
+    return recall(true[tiers[0]][:, : shortlist or K], true[LARGE])
+
+
+# ---- one plan
+
+
+def opened(folder: Path, tiers: Tiers) -> MatryoshkaCollection:
+    return MatryoshkaCollection(label(tiers), space=SPACE, tiers=tiers, path=folder)
+
+
+def fill(folder: Path, corpus: Corpus, tiers: Tiers) -> Store:
+    """Add every point in bulk, or take what an earlier run left whole."""
+    notes = folder / f"{label(tiers)}.json"
+    if not notes.is_file():
+        added = 0.0
+        with opened(folder, tiers) as collection:
+            with collection.bulk():
+                for start, rows in corpus.documents():
+                    begun = time.perf_counter()
+                    collection.add(range(start, start + len(rows)), rows)
+                    added += time.perf_counter() - begun
+                    say(f"\r  {label(tiers):<14} {start + len(rows):>9,} points", end="")
+                begun = time.perf_counter()
+            built = time.perf_counter() - begun
+            assert collection.count() == corpus.points
+        say(f"  added in {added:.0f} s, graph built in {built:.0f} s")
+        notes.write_text(json.dumps({"add_seconds": added, "build_seconds": built}))
+    return stored(folder / label(tiers), tiers, corpus.points, json.loads(notes.read_text()))
+
+
+def stored(folder: Path, tiers: Tiers, points: int, seconds: Mapping[str, float]) -> Store:
+    def size(pattern: str) -> float:
+        files = (f for place in folder.glob(f"segments/*/{pattern}") for f in within(place))
+        return sum(f.stat().st_blocks * 512 for f in files) / points
+
+    def within(place: Path) -> Iterator[Path]:
+        yield from (f for f in place.rglob("*") if f.is_file()) if place.is_dir() else [place]
+
+    int8 = size(f"vector_storage-{tiers[0]}/quantized*")
+    int8_beside = size(f"vector_index-{tiers[0]}/quantized*")
+    return Store(
+        int8=int8 + int8_beside,
+        graph=size(f"vector_index-{tiers[0]}") - int8_beside,
+        small=size(f"vector_storage-{tiers[0]}") - int8,
+        large=sum(size(f"vector_storage-{tier}") for tier in tiers[1:]),
+        payload=size("payload_storage"),
+        graphs=len(list(folder.glob(f"segments/*/vector_index-{tiers[0]}/graph.bin"))),
+        **seconds,
+    )
+
+
+def timed(
+    collection: MatryoshkaCollection, queries: Rows, **options: object
+) -> tuple[list[list[int]], list[float]]:
+    """What each query finds, and its milliseconds; one after the other."""
+    found, times = [], []
+    for query in queries:
+        begun = time.perf_counter()
+        hits = collection.search(query, K, **options)  # type: ignore[arg-type]
+        times.append(1000 * (time.perf_counter() - begun))
+        found.append([int(hit.id) for hit in hits])
+    return found, times
+
+
+def search(
+    folder: Path, tiers: Tiers, queries: Rows, true: Mapping[int, Ids], exacts: int
+) -> Iterator[Row]:
+    """Every way to search this collection, its pages read in before; exactly too if ``exacts``."""
+    with opened(folder, tiers) as collection:
+        lists = SHORTLISTS if len(tiers) > 1 else (None,)
+        timed(collection, queries, **_shortlist(lists[-1]))
+        if exacts:
+            timed(collection, queries[:2], exact=True)
+            found, times = timed(collection, queries[:exacts], exact=True)
+            got = recall(found, true[LARGE][:exacts])
+            yield Row(tiers, True, None, got, 1.0, median(times), _p95(times))
+        for shortlist in lists:
+            found, times = timed(collection, queries, **_shortlist(shortlist))
+            most = ceiling(true, tiers, shortlist)
             got = recall(found, true[LARGE])
-            rows.append(line(label, shortlist if len(tiers) > 1 else None, got, times, slow))
-        after = resident()
-    ceiling = {
-        n: sum(
-            len(set(s[:n].tolist()) & set(t[:10].tolist()))
-            for s, t in zip(true[HEAD], true[LARGE], strict=True)
-        )
-        / (10 * len(queries))
-        for n in SHORTLISTS
-    }
-    facts = {
-        "add_seconds": added,
-        "build_seconds": built,
-        # With three tiers the first list is longer than the one that is named.
-        **({f"ceiling_{n}": value for n, value in ceiling.items()} if len(tiers) == 2 else {}),
-        **{f"memory_{name}": value for name, value in after.items()},
-        **{f"memory_before_{name}": value for name, value in memory.items()},
-    }
-    return rows, stored(folder / "bench", tiers), facts
+            yield Row(tiers, False, shortlist, got, most, median(times), _p95(times))
 
 
-def line(tiers: str, shortlist: int | None, got: float, times: list[float], slow: float) -> Row:
-    p95 = float(np.percentile(times, 95))
-    return Row(tiers, shortlist, got, median(times), p95, slow / median(times))
+def _shortlist(given: int | None) -> dict[str, object]:
+    return {} if given is None else {"shortlist": given}
 
 
-def table(rows: Sequence[Row], facts: dict[str, float]) -> str:
-    head = ("tiers", "shortlist", "recall@10", "ceiling", "median ms", "p95 ms", "x exact")
+def _p95(times: Sequence[float]) -> float:
+    return float(np.percentile(times, 95))
+
+
+def measure(
+    folder: Path, corpus: Corpus, plans: Sequence[Tiers], n_queries: int, exacts: int
+) -> Run:
+    """Fill what isn't there yet, then search everything: no build goes on meanwhile."""
+    folder.mkdir(parents=True, exist_ok=True)
+    queries = corpus.queries(n_queries)
+    run = Run(corpus.name, corpus.points, corpus.told(), len(queries), machine=machine())
+    say(f"{corpus.name}, {corpus.points:,} points: truth by brute force")
+    true = truth(folder, corpus, queries)
+    run.stores = {label(tiers): fill(folder, corpus, tiers) for tiers in plans}
+    exact_in = next(tiers for tiers in plans if tiers[-1] == LARGE)
+    for tiers in plans:
+        run.rows += search(folder, tiers, queries, true, exacts if tiers == exact_in else 0)
+        run.loads.append(round(os.getloadavg()[0], 1))
+    return run
+
+
+def machine() -> str:
+    system = platform.platform(terse=True)
+    return f"{os.cpu_count()} cores, {system}, Python {platform.python_version()}"
+
+
+# ---- telling
+
+
+def table(run: Run) -> str:
+    """The measurements, aligned."""
+    head = (
+        "tiers", "shortlist", f"recall@{K}", "brute force", "median ms", "p95 ms", "x exact",
+        "B/point in memory", "on disk",
+    )  # fmt: skip
     lines = [head]
-    for row in rows:
-        ceiling = facts.get(f"ceiling_{row.shortlist}")
+    order = sorted(run.rows, key=lambda row: (not row.exact, len(row.tiers)))
+    for row in order:
         lines.append(
             (
-                row.tiers,
+                f"exact {LARGE}" if row.exact else " > ".join(map(str, row.tiers)),
                 "" if row.shortlist is None else str(row.shortlist),
                 f"{row.recall:.3f}",
-                "" if ceiling is None else f"{ceiling:.3f}",
+                "" if row.ceiling is None else f"{row.ceiling:.3f}",
                 f"{row.milliseconds:.2f}",
                 f"{row.p95:.2f}",
-                f"{row.faster:.1f}",
+                f"{run.slowest.milliseconds / row.milliseconds:.1f}",
+                f"{run.memory(row):,.0f}",
+                f"{run.disk(row):,.0f}",
             )
         )
     widths = [max(len(one[n]) for one in lines) for n in range(len(head))]
@@ -248,66 +303,92 @@ def table(rows: Sequence[Row], facts: dict[str, float]) -> str:
     )
 
 
-def storage_lines(store: Store, points: int) -> str:
-    whole = points * LARGE * 4 / 1e6
-    searched = store.int8 + store.graph
+def report(run: Run) -> str:
+    """The table with what it was measured on, and where the memory goes."""
     parts = [
-        ("searched tier in memory: int8 + graph", searched),
-        ("  int8", store.int8),
-        ("  graph", store.graph),
-        ("small tier on disk", store.small),
-        ("later tiers on disk", store.large),
-        ("payloads", store.payload),
-        ("one 3072 float32 index, vectors alone", whole),
+        run.told + ".",
+        f"{run.queries} queries one after the other, k={K}, embedded engine;",
+        f"{run.machine}, load {min(run.loads)} to {max(run.loads)}. 'brute force': what recall",
+        "the same list has when plain arithmetic finds it, without graph and int8.",
+        "",
+        table(run),
+        "",
     ]
-    lines = [f"{name:<40}{size:>11,.1f} MB  {1e6 * size / points:>9,.0f} B a point"
-             for name, size in parts]  # fmt: skip
-    return "\n".join([*lines, f"searched tier / one 3072 float32 index: {searched / whole:.3f}"])
+    whole = 4 * LARGE
+    for name, store in run.stores.items():
+        parts.append(
+            f"{name.replace('-', ' > '):<18}in memory {store.int8:,.0f} int8 + {store.graph:,.0f} "
+            f"graph = {store.memory / whole:.3f} of a {LARGE} float32 index; {store.graphs} graph"
+            f"{'s' if store.graphs > 1 else ''}; {run.points:,} points added in "
+            f"{store.add_seconds:.0f} s, built in {store.build_seconds:.0f} s"
+        )
+    return "\n".join(parts)
+
+
+def to_json(runs: Sequence[Run]) -> str:
+    return json.dumps([asdict(run) for run in runs], indent=1) + "\n"
+
+
+def from_json(path: Path) -> list[Run]:
+    """Runs that ``--json`` wrote."""
+    runs = []
+    for told in json.loads(path.read_text("utf-8")):
+        rows = [Row(**{**row, "tiers": tuple(row["tiers"])}) for row in told.pop("rows")]
+        stores = {name: Store(**store) for name, store in told.pop("stores").items()}
+        runs.append(Run(**told, rows=rows, stores=stores))
+    return runs
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--points", type=int, default=20_000, help="synthetic ones; 0 for none")
+    parser.add_argument("--texts", type=int, default=5_000, help="real ones; 0 for none")
+    parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--exacts", type=int, default=30, help="queries timed for exact search")
+    parser.add_argument(
+        "--tiers",
+        nargs="+",
+        type=lambda text: tuple(sorted(map(int, text.split("-")))),
+        default=PLANS,
+        help="collections to make, such as 768-3072; one has to end with 3072",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--path", type=Path, help="keep the collections there, for another run")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
+    parser.add_argument("--plot", type=Path, help="draw them: a .png or .svg")
+    parser.add_argument("--load", type=Path, nargs="+", help="figures of earlier runs instead")
+    return parser.parse_args()
+
+
+def measured(given: argparse.Namespace) -> Iterator[Run]:
+    """What is asked for, one corpus after the other."""
+    home = given.path or Path(tempfile.mkdtemp(prefix="retrieval-"))
+    try:
+        if given.points:
+            folder = home / f"synthetic-{given.points}"
+            corpus: Corpus = Synthetic(given.points, given.seed)
+            yield measure(folder, corpus, given.tiers, given.queries, given.exacts)
+        if given.texts:
+            folder = home / f"texts-{given.texts}"
+            corpus = RealTexts(given.texts, given.queries, given.seed)
+            yield measure(folder, corpus, given.tiers, given.queries, given.exacts)
+    finally:
+        if given.path is None:
+            shutil.rmtree(home, ignore_errors=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--points", type=int, default=20_000, help="20000, 100000, 1000000")
-    parser.add_argument("--queries", type=int, default=200)
-    parser.add_argument("--exacts", type=int, default=30, help="queries timed for exact search")
-    parser.add_argument("--tiers", type=int, nargs="+", default=[HEAD, LARGE])
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--path", type=Path, help="where the index goes; else a temporary folder")
-    parser.add_argument("--json", type=Path, help="write the figures there too")
-    args = parser.parse_args()
-    folder = args.path or Path(tempfile.mkdtemp(prefix="retrieval-"))
-    source = Source(args.seed)
-    queries = source.queries(args.queries)
-    try:
-        rows, store, facts = measure(
-            folder, source, args.points, queries, tuple(sorted(args.tiers)), args.exacts
-        )
-    finally:
-        if args.path is None:
-            shutil.rmtree(folder, ignore_errors=True)
-    energy = float((source.rows(1000, 1)[:, :HEAD] ** 2).sum(axis=1).mean())
-    print(f"{args.points:,} points, {args.queries} queries, k=10, embedded engine, synthetic:")
-    print(f"{LATENT} latent dimensions, spectrum i^{DECAY}, {NOISE:.0%} isotropic noise,")
-    print(f"the first {HEAD} numbers hold {energy:.1%} of the energy; {platform.platform()}")
-    print(f"add {facts['add_seconds']:.1f} s, last build {facts['build_seconds']:.1f} s\n")
-    print(table(rows, facts))
-    if len(args.tiers) == 2:
-        print("\nceiling: the same short list found by brute force at 768")
-    print()
-    print(storage_lines(store, args.points))
-    if "memory_own" in facts:
-        print(
-            f"this process after the searches: {facts['memory_own']:,.0f} MB its own, "
-            f"{facts['memory_mapped']:,.0f} MB of files mapped (reclaimable)"
-        )
-    if args.json:
-        told = {
-            "points": args.points,
-            "rows": [asdict(row) for row in rows],
-            "store": asdict(store),
-            "facts": facts,
-        }
-        args.json.write_text(json.dumps(told, indent=1))
+    given = arguments()
+    runs = []
+    for run in (r for p in given.load for r in from_json(p)) if given.load else measured(given):
+        print(report(run) + "\n", flush=True)
+        runs.append(run)
+    if given.json:
+        given.json.write_text(to_json(runs), "utf-8")
+    if given.plot:
+        from tests.benchmarks.picture import draw
+
+        draw(runs, given.plot)
 
 
 if __name__ == "__main__":
