@@ -108,8 +108,9 @@ def search_tool(
     retriever = source if isinstance(source, MatryoshkaRetriever) else None
     store = source if retriever is None else retriever.vectorstore
     options: dict[str, Any] = {} if retriever is None else dict(retriever.search_kwargs)
-    if retriever is not None:
-        k = k or retriever.k or options.get("k")
+    if k is None and retriever is not None:
+        k = options.get("k") if retriever.k is None else retriever.k
+    k = _DEFAULT_K if k is None else k
     if not isinstance(store, MatryoshkaVectorStore):
         raise ConfigurationError(
             f"a MatryoshkaVectorStore or its retriever is wanted, not {type(source).__name__}"
@@ -119,8 +120,8 @@ def search_tool(
     asking = Asking(
         fields=fields,
         modalities=modalities,
-        k=k or _DEFAULT_K,
-        max_k=max(max_k, k or 1),
+        k=k,
+        max_k=max(max_k, k),
         files=query_root is not None,
     )
     search = _Search(

@@ -260,5 +260,9 @@ def _type(field: FilterField) -> Any:
 
 
 def _given(description: str, *, alias: str | None = None) -> Any:
-    """An argument that may be left out, without a null in its schema."""
-    return Field(default_factory=lambda: None, description=description or None, alias=alias)
+    """An argument that may be left out, without a null among its types.
+
+    Its default stands in the schema all the same: langchain-google-genai takes the properties of
+    an inner object that have none for required ones.
+    """
+    return Field(default=None, description=description or None, alias=alias)
