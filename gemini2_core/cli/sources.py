@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["add_source", "source"]
 
 
-def add_source(parser: argparse.ArgumentParser, prefix: str = "") -> None:
+def add_source(parser: argparse.ArgumentParser, prefix: str = "", *, lenient: bool = False) -> None:
     """Paths, and the options of a collection, ``--PREFIXpath`` or ``--PREFIXurl``; see ``source``.
 
-    ``--media-root`` is the embedding's (``add_embedding``), and counts here too.
+    ``--media-root`` is the embedding's (``add_embedding``), and counts here too. What can't be
+    read is an error unless ``--skip-bad`` is said; ``lenient`` always leaves it out.
     """
     parser.add_argument(
         "paths",
@@ -39,7 +40,10 @@ def add_source(parser: argparse.ArgumentParser, prefix: str = "") -> None:
     )
     add("--collection", metavar="NAME", help="a Qdrant collection that holds its texts")
     add("--text-key", metavar="FIELD", help="the field with the text, if it can't be seen")
-    add("--skip-bad", action="store_true", help="leave out what can't be read, and say so")
+    if lenient:
+        parser.set_defaults(skip_bad=True)
+    else:
+        add("--skip-bad", action="store_true", help="leave out what can't be read, and say so")
     add_address(parser, prefix)
 
 

@@ -1,6 +1,8 @@
 """Moving a whole corpus: what is in it, what it costs, embedding it anew, switching over."""
 
+from gemini2_core.corpus.bill import Estimate, Finding, Interval, Storage
 from gemini2_core.corpus.checkpoint import failures
+from gemini2_core.corpus.estimating import aestimate, estimate
 from gemini2_core.corpus.failure import Failure
 from gemini2_core.corpus.filling import (
     amark_filled,
@@ -43,8 +45,11 @@ __all__ = [
     "CollectionSource",
     "Difference",
     "DocumentsSource",
+    "Estimate",
     "Failure",
     "FilesSource",
+    "Finding",
+    "Interval",
     "Item",
     "Policy",
     "Problem",
@@ -53,10 +58,12 @@ __all__ = [
     "ReindexProgress",
     "ReindexReport",
     "Source",
+    "Storage",
     "Switched",
     "TableSource",
     "Verification",
     "adrop_old",
+    "aestimate",
     "amark_filled",
     "amark_filling",
     "areindex",
@@ -66,6 +73,7 @@ __all__ = [
     "averify",
     "collection_search",
     "drop_old",
+    "estimate",
     "failures",
     "mark_filled",
     "mark_filling",

@@ -12,7 +12,11 @@ __all__ = ["progress_bar"]
 
 @contextmanager
 def progress_bar(
-    show: bool, on_progress: Callable[[int, int], object] | None
+    show: bool,
+    on_progress: Callable[[int, int], object] | None,
+    *,
+    desc: str = "embedding",
+    unit: str = "content",
 ) -> Iterator[Progress | None]:
     """What the engine calls with (done, total); None if nobody wants to know."""
     if not show:
@@ -20,7 +24,7 @@ def progress_bar(
         return
     from tqdm.auto import tqdm
 
-    with tqdm(total=0, unit="content", desc="embedding") as bar:
+    with tqdm(total=0, unit=unit, desc=desc) as bar:
 
         def tell(done: int, total: int) -> None:
             bar.total = total

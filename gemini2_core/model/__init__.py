@@ -22,7 +22,13 @@ from gemini2_core.model.models import (
 )
 from gemini2_core.model.space import EmbeddingSpace
 from gemini2_core.model.tasks import Prompt, Side, TaskType, document_prompt, prompt_for, task_type
-from gemini2_core.model.tokens import VIDEO_FRAMES, count_tokens, media_tokens, token_bound
+from gemini2_core.model.tokens import (
+    TEXT_ESTIMATE_SPREAD,
+    VIDEO_FRAMES,
+    count_tokens,
+    media_tokens,
+    token_bound,
+)
 from gemini2_core.model.vectors import Vectors, average, normalize, truncate
 
 __all__ = [
@@ -37,6 +43,7 @@ __all__ = [
     "MAX_FILE_BYTES",
     "MAX_REQUEST_BYTES",
     "MODELS",
+    "TEXT_ESTIMATE_SPREAD",
     "VERTEX_LOCATIONS",
     "VIDEO_FRAMES",
     "Backend",

@@ -7,7 +7,13 @@ import re
 
 from gemini2_core.model.models import Modality
 
-__all__ = ["VIDEO_FRAMES", "count_tokens", "media_tokens", "token_bound"]
+__all__ = [
+    "TEXT_ESTIMATE_SPREAD",
+    "VIDEO_FRAMES",
+    "count_tokens",
+    "media_tokens",
+    "token_bound",
+]
 
 # The tokenizer isn't public. The estimate gives every count of the recordings exactly.
 _PIECES = re.compile(r"[A-Za-z]+|[0-9]|\n+|[^\S\n]{2,}|[^\sA-Za-z0-9]")
@@ -17,6 +23,11 @@ _IMAGE_TOKENS = 258
 _PAGE_TOKENS = 258
 _AUDIO_TOKENS_PER_SECOND = 25
 _VIDEO_TOKENS_PER_FRAME = 66
+#: What the tokens of a corpus may be, as shares of the estimate. The recordings' short English
+#: texts it gives exactly. For more, tokenizers of others stood in, OpenAI's o200k (of nearly the
+#: size) and cl100k: theirs were 0.87 of it on English prose, 0.92 on Spanish, 0.78 on Python,
+#: 0.71 (o200k) to 1.09 (cl100k) on Korean, Japanese and Chinese. Gemini's own isn't established.
+TEXT_ESTIMATE_SPREAD = (0.70, 1.10)
 #: Frames of a film that the service looks at, one a second as long as they last.
 VIDEO_FRAMES = 32
 

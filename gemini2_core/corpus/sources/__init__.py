@@ -12,6 +12,7 @@ from gemini2_core.corpus.sources.reading import (
     Problem,
     ProblemKind,
     Problems,
+    SkippedWarning,
     derived_id,
 )
 from gemini2_core.corpus.sources.shards import Shard, shard_of, sharded
@@ -31,6 +32,7 @@ __all__ = [
     "Problems",
     "ReadingOptions",
     "Shard",
+    "SkippedWarning",
     "TableSource",
     "derived_id",
     "open_source",

@@ -25,6 +25,7 @@ __all__ = [
     "Problem",
     "ProblemKind",
     "Problems",
+    "SkippedWarning",
     "derived_id",
     "id_key",
 ]
@@ -134,6 +135,10 @@ class Problems:
         return f"{self.source}: left out {self.total:,} ({told}); such as {shown}"
 
 
+class SkippedWarning(UserWarning):
+    """A reading has come to its end, and left out what the policy lets it."""
+
+
 class Found(NamedTuple):
     """An item, and the number of its place in the source.
 
@@ -214,7 +219,7 @@ class CheckedSource(ABC):
                 seen.close()
         self._whole = total
         if problems:
-            warnings.warn(str(problems), UserWarning, stacklevel=2)
+            warnings.warn(str(problems), SkippedWarning, stacklevel=2)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._name!r})"
