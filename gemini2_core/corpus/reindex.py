@@ -16,7 +16,7 @@ from gemini2_core.corpus.item import Source
 from gemini2_core.corpus.moving import Move, Settings
 from gemini2_core.corpus.report import ReindexProgress, ReindexReport
 from gemini2_core.corpus.sources import sharded
-from gemini2_core.corpus.trying import dry_report
+from gemini2_core.corpus.trying import dry_report, left_out
 from gemini2_core.embedding import Gemini2Embedder, loop
 from gemini2_core.errors import ConfigurationError, Gemini2Error, IndexMismatchError
 from gemini2_core.index import MatryoshkaCollection, PointId
@@ -217,6 +217,7 @@ async def _moved(
         changed=counts.changed,
         payloads=counts.payloads,
         repeated=counts.repeated,
+        left_out=left_out(source),
         failed=counts.failed,
         failures=tuple(noted.some_failures(_SHOWN)),
         removed=removed,

@@ -60,6 +60,7 @@ class ReindexReport:
         changed: How many of ``stored`` replaced another content under the same id.
         payloads: Items that got a new payload and kept their vectors.
         repeated: Items left out because their id came before; the first one counts.
+        left_out: Items that the source itself left out (``source.problems``).
         failed: Items that can't be embedded.
         failures: The first of them; ``failures(checkpoint)`` gives all.
         removed: Stored items that the source has no more.
@@ -83,6 +84,7 @@ class ReindexReport:
     changed: int = 0
     payloads: int = 0
     repeated: int = 0
+    left_out: int = 0
     failed: int = 0
     failures: tuple[Failure, ...] = ()
     removed: int = 0
@@ -124,6 +126,7 @@ class ReindexReport:
             (self.changed, "of them changed since"),
             (self.payloads, "got a new payload alone"),
             (self.repeated, "left out: their id came before"),
+            (self.left_out, "left out by the source"),
             (self.failed, "can't be embedded"),
             (self.removed, gone),
         ]

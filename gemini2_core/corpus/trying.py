@@ -11,11 +11,11 @@ from gemini2_core.corpus.failure import Failure
 from gemini2_core.corpus.item import Source
 from gemini2_core.corpus.pages import read_pages
 from gemini2_core.corpus.report import ReindexReport
-from gemini2_core.corpus.sources import sharded
+from gemini2_core.corpus.sources import Problems, sharded
 from gemini2_core.embedding import Gemini2Embedder
 from gemini2_core.model import Modality
 
-__all__ = ["dry_report"]
+__all__ = ["dry_report", "left_out"]
 
 _SHOWN = 100
 
@@ -63,8 +63,15 @@ def dry_report(
         known.close()
     return replace(
         report,
+        left_out=left_out(source),
         failures=tuple(failures),
         tokens=tokens,
         dollars=embedder.dollars(tokens, batch_api=batch_api),
         seconds=time.monotonic() - began,
     )
+
+
+def left_out(source: Source) -> int:
+    """How many items the latest reading of a source left out by itself."""
+    problems = getattr(source, "problems", None)
+    return problems.total if isinstance(problems, Problems) else 0

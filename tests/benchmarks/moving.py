@@ -1,0 +1,89 @@
+"""A corpus moved while it is killed and refused: what is there in the end, and what it cost."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.corpus.emulating import emulating
+from tests.corpus.moving import Moved, Task, check_whole, move_with_kills
+
+FAULTS = ("429", "429_no_hint", "500", "503", "drop", "missing")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Move, check, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--documents", type=int, default=20_000)
+    add("--words", type=int, default=60, help="of a document")
+    add("--kills", type=int, default=5)
+    add("--seed", type=int, default=1, help="of the moments")
+    add("--failure-rate", type=float, default=0.02)
+    add("--batch-size", type=int, default=8, help="documents in a request")
+    add("--max-concurrency", type=int, default=4, help="requests in flight")
+    add("--tiers", default="768,3072")
+    add("--folder", type=Path, default=Path(tempfile.gettempdir()), help="for the collection")
+    add("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    home = Path(tempfile.mkdtemp(prefix="moving-", dir=options.folder))
+    try:
+        task = Task(
+            options.documents,
+            home / "checkpoint.sqlite",
+            words=options.words,
+            tiers=tuple(map(int, options.tiers.split(","))),
+            path=home / "index",
+            batch_size=options.batch_size,
+            max_concurrency=options.max_concurrency,
+            page=512,
+        )
+        settings = {
+            "vectors": "pool",
+            "failure_rate": options.failure_rate,
+            "failures": FAULTS,
+            "retry_delay": 0.1,
+            "slow_seconds": 0.1,
+            "seed": options.seed,
+        }
+        with emulating(settings) as emulator:
+            moved = move_with_kills(task, emulator, options.kills, options.seed)
+        with task.collection() as collection:
+            check_whole(collection, task.documents, task.words)
+        figures = _figures(task, moved)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    if options.json:
+        print(json.dumps(figures, indent=1))
+    else:
+        for what, value in figures.items():
+            print(f"{what:44} {value}")
+    return 0 if float(str(figures["tokens served / need"])) <= 1.01 else 1
+
+
+def _figures(task: Task, moved: Moved) -> dict[str, object]:
+    need, tally = task.need, moved.tally
+    return {
+        "documents, each there exactly once": task.documents,
+        "killed when so many had been served": ", ".join(map(str, moved.kills)),
+        "runs": moved.runs,
+        "seconds in all": round(moved.seconds, 1),
+        "requests refused or failed": tally.refused,
+        "tokens needed": need,
+        "tokens served": tally.tokens,
+        "tokens of answers lost on the way (drop)": tally.dropped_tokens,
+        "tokens served / need": f"{tally.tokens / need:.5f}",
+        "the same, lost answers counted as paid": (
+            f"{(tally.tokens + tally.dropped_tokens) / need:.5f}"
+        ),
+        "documents that may be in flight at a kill": task.in_flight,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""A process that moves a made-up corpus into a folder or a server, to be killed and begun again."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gemini2_core import Gemini2Embedder
+from gemini2_core.corpus import reindex
+from gemini2_core.index import MatryoshkaCollection
+from gemini2_core.model import count_tokens
+from tests.corpus.corpora import MadeUp, made_up
+from tests.corpus.emulating import ROOT, Emulating, Tally
+
+SPACE = "gemini-embedding-2/RETRIEVAL"
+_PREFIX = "title: none | text: "
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is moved, and how.
+
+    Attributes:
+        documents: How many.
+        words: Words of a document.
+        tiers: Sizes of the collection.
+        path: A folder, or None.
+        url: A server, or None.
+        checkpoint: The checkpoint.
+        batch_size: Items in a request.
+        max_concurrency: Requests in flight.
+        page: Items of a page.
+        shard: Which part, ``"0/1"`` for all.
+    """
+
+    documents: int
+    checkpoint: Path
+    words: int = 12
+    tiers: tuple[int, ...] = (128, 256)
+    path: Path | None = None
+    url: str | None = None
+    batch_size: int = 8
+    max_concurrency: int = 4
+    page: int = 256
+    shard: str = "0/1"
+
+    @property
+    def in_flight(self) -> int:
+        """Documents that may be in flight at once."""
+        return self.batch_size * self.max_concurrency
+
+    @property
+    def need(self) -> int:
+        """Tokens that the whole corpus takes, each document once."""
+        return sum(self.tokens(number) for number in range(self.documents))
+
+    def tokens(self, number: int) -> int:
+        """Tokens of one document, as it is sent."""
+        return count_tokens(_PREFIX + str(made_up(number, self.words).content))
+
+    def collection(self) -> MatryoshkaCollection:
+        """Where it goes."""
+        return MatryoshkaCollection(
+            "moved", space=SPACE, tiers=self.tiers, path=self.path, url=self.url
+        )
+
+    def command(self, base_url: str) -> list[str]:
+        """The command that does it."""
+        told: dict[str, object] = {
+            "documents": self.documents,
+            "words": self.words,
+            "tiers": ",".join(map(str, self.tiers)),
+            "checkpoint": self.checkpoint,
+            "batch-size": self.batch_size,
+            "max-concurrency": self.max_concurrency,
+            "page": self.page,
+            "shard": self.shard,
+            "base-url": base_url,
+        }
+        told |= {"path": self.path} if self.path else {"url": self.url}
+        words = [str(word) for name, value in told.items() for word in (f"--{name}", value)]
+        return [sys.executable, "-m", "tests.corpus.moving", *words]
+
+
+@dataclass
+class Moved:
+    """What became of it.
+
+    Attributes:
+        kills: Documents that had been served at each kill.
+        runs: How often the process was begun.
+        seconds: From the first beginning to the end.
+        tally: What the emulator served.
+    """
+
+    kills: list[int]
+    runs: int
+    seconds: float
+    tally: Tally
+
+
+def move_with_kills(task: Task, emulator: Emulating, kills: int, seed: int) -> Moved:
+    """Run the move, kill it at so many moments drawn by seed, begin again, to the end.
+
+    Raises:
+        AssertionError: A run that wasn't killed failed.
+    """
+    draw = random.Random(seed)
+    moments = sorted(draw.sample(range(task.documents // 20, task.documents * 19 // 20), kills))
+    done = Moved([], 0, 0.0, emulator.tally())
+    began = time.monotonic()
+    for moment in [*moments, None]:
+        done.runs += 1
+        with subprocess.Popen(
+            task.command(emulator.base_url), cwd=ROOT, stderr=subprocess.PIPE, text=True
+        ) as process:
+            while moment is not None and process.poll() is None:
+                if (served := emulator.tally().items) >= moment:
+                    process.send_signal(signal.SIGKILL)
+                    done.kills.append(served)
+                    break
+                time.sleep(0.002)
+            _, said = process.communicate()
+        wanted = 0 if moment is None else -signal.SIGKILL
+        assert process.returncode == wanted, said
+    done.seconds = time.monotonic() - began
+    done.tally = emulator.tally()
+    return done
+
+
+def check_whole(collection: MatryoshkaCollection, documents: int, words: int = 12) -> None:
+    """See that each document is in the collection exactly once, with its payload and a vector.
+
+    Raises:
+        AssertionError: It isn't so.
+    """
+    seen: set[object] = set()
+    for record in collection.scroll(with_vectors=True):
+        assert record.id not in seen, f"{record.id} is there twice"
+        seen.add(record.id)
+        number = int(str(record.id).removeprefix("doc-"))
+        assert record.payload == made_up(number, words).payload
+        assert record.vector is not None
+        assert abs(float(np.linalg.norm(record.vector)) - 1) < 1e-5
+    assert len(seen) == documents == collection.count()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Move it, once."""
+    parser = argparse.ArgumentParser()
+    for name in ("documents", "words", "batch-size", "max-concurrency", "page"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    for name in ("tiers", "checkpoint", "shard", "base-url"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--path", type=Path)
+    parser.add_argument("--url")
+    told = parser.parse_args(arguments)
+    number, of = map(int, told.shard.split("/"))
+    embedder = Gemini2Embedder(
+        api_key="any",
+        base_url=told.base_url,
+        batch_size=told.batch_size,
+        max_concurrency=told.max_concurrency,
+    )
+    tiers = tuple(map(int, told.tiers.split(",")))
+    with (
+        embedder,
+        MatryoshkaCollection(
+            "moved", space=SPACE, tiers=tiers, path=told.path, url=told.url
+        ) as target,
+    ):
+        report = reindex(
+            MadeUp(told.documents, words=told.words),
+            embedder,
+            target,
+            checkpoint=told.checkpoint,
+            shard=(number, of),
+            page=told.page,
+        )
+    assert report.finished, report
+
+
+if __name__ == "__main__":
+    main()
