@@ -2,51 +2,28 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import (
-    AsyncIterator,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar, cast
+from typing import Self
 
-from gemini2_core.errors import (
-    ConfigurationError,
-)
-from gemini2_core.index.backend import Backend
-from gemini2_core.index.filters import FilterLike, read_filter
+from gemini2_core.index.filters import FilterLike
 from gemini2_core.index.ids import PointId
-from gemini2_core.index.mark import check_tiers
-from gemini2_core.index.operations import (
-    Count,
-    FieldType,
-    Optimize,
-)
-from gemini2_core.index.passes import (
-    DEFAULT_SHORTLIST,
-    Shortlist,
-)
-from gemini2_core.index.procedures import Procedures, Steps, VectorsFor, VectorsLike, Wanted
+from gemini2_core.index.passes import DEFAULT_SHORTLIST, Shortlist
+from gemini2_core.index.reading import count_points, count_unfilled, get_points, read_page
 from gemini2_core.index.results import Record, Results
-from gemini2_core.model import EmbeddingSpace
-
-if TYPE_CHECKING:
-    from qdrant_client import AsyncQdrantClient, QdrantClient
+from gemini2_core.index.rows import VectorsLike
+from gemini2_core.index.searching import Search, search_points
+from gemini2_core.index.steps import atake, take
+from gemini2_core.index.tiers import VectorsFor, add_tier
+from gemini2_core.index.whole import CollectionAsAWhole
+from gemini2_core.index.writing import add_points, delete_points
 
 __all__ = ["MatryoshkaCollection"]
 
-_T = TypeVar("_T")
-
 _PAGE = 256
-_MEMORY = ":memory:"
 
 
-class MatryoshkaCollection:
+class MatryoshkaCollection(CollectionAsAWhole):
     """Points with one vector a tier, searched small first and re-scored large.
 
     ``add`` takes the largest vector of each point and cuts every tier from it; ``search`` takes
@@ -81,157 +58,6 @@ class MatryoshkaCollection:
         MissingExtraError: The engine's package isn't installed.
     """
 
-    def __init__(
-        self,
-        name: str = "gemini2",
-        *,
-        space: EmbeddingSpace | str | None,
-        tiers: Sequence[int] | None = None,
-        location: str | None = None,
-        path: str | Path | None = None,
-        url: str | None = None,
-        api_key: str | None = None,
-        prefer_grpc: bool = False,
-        client: QdrantClient | None = None,
-        async_client: AsyncQdrantClient | None = None,
-        payload_indexes: Mapping[str, FieldType] | None = None,
-        hybrid: bool = False,
-        adopt: bool = False,
-        shard_number: int | None = None,
-        replication_factor: int | None = None,
-        timeout: float = 60.0,
-        retry_seconds: float = 30.0,
-        parallel: int = 4,
-    ) -> None:
-        if not name:
-            raise ConfigurationError("a collection needs a name")
-        given = [location, path, url, client or async_client]
-        if sum(one is not None for one in given) > 1:
-            raise ConfigurationError("give one of location=, path=, url= and client=")
-        if location not in {None, _MEMORY}:
-            raise ConfigurationError(
-                f"location= is {_MEMORY!r}; a folder is path=, a server url= (got {location!r})"
-            )
-        wanted = Wanted(
-            name=name,
-            space=EmbeddingSpace.parse(space) if isinstance(space, str) else space,
-            tiers=None if tiers is None else check_tiers(tiers),
-            payload_indexes=dict(payload_indexes or {}),
-            hybrid=hybrid,
-            adopt=adopt,
-            shard_number=shard_number,
-            replication_factor=replication_factor,
-        )
-        self._name = name
-        self._space = wanted.space
-        self._backend: Backend
-        if path is not None:
-            from gemini2_core.index.edge_backend import EdgeBackend
-
-            self._backend = EdgeBackend(name, Path(path))
-        else:
-            from gemini2_core.index.qdrant_backend import QdrantBackend
-
-            self._backend = QdrantBackend(
-                name,
-                url=url,
-                api_key=api_key,
-                prefer_grpc=prefer_grpc,
-                timeout=timeout,
-                retry_seconds=retry_seconds,
-                parallel=parallel,
-                client=client,
-                async_client=async_client,
-            )
-        self._steps = Procedures(wanted, self._backend)
-
-    # ---- what it is
-
-    @property
-    def name(self) -> str:
-        """The collection's name."""
-        return self._name
-
-    @property
-    def where(self) -> str:
-        """``:memory:``, the folder, or the URL."""
-        return self._backend.where
-
-    @property
-    def space(self) -> EmbeddingSpace:
-        """The space its vectors live in; opens the collection if it wasn't given."""
-        return self._space or self._run(self._steps.opened()).space
-
-    @property
-    def tiers(self) -> tuple[int, ...]:
-        """The sizes that are searched, the smallest first; opens the collection."""
-        return self._run(self._steps.opened()).sizes
-
-    @property
-    def dimensions(self) -> int:
-        """The largest tier: the size ``add`` and ``search`` need; opens the collection."""
-        return max(self._run(self._steps.opened()).tiers)
-
-    @property
-    def hybrid(self) -> bool:
-        """Whether it has a sparse BM25 vector; opens the collection."""
-        return self._run(self._steps.opened()).sparse is not None
-
-    def __repr__(self) -> str:
-        tiers = list(self._steps.known_tiers)
-        return f"MatryoshkaCollection({self._name!r}, {self._space}, tiers={tiers}, {self.where})"
-
-    # ---- opening and closing
-
-    def open(self) -> Self:
-        """Open the collection, making it if it isn't there.
-
-        Raises:
-            IndexMismatchError: It holds vectors of another space or of other sizes, or has no
-                mark and ``adopt`` is False.
-            IndexUnavailableError: The server doesn't answer.
-            IndexLockedError: The folder is open elsewhere.
-        """
-        self._run(self._steps.opened())
-        return self
-
-    async def aopen(self) -> Self:
-        """Open the collection; see ``open``."""
-        await self._arun(self._steps.opened())
-        return self
-
-    def close(self) -> None:
-        """Let go of files and connections; a client that was handed in stays open."""
-        self._steps.close()
-        self._backend.close()
-
-    async def aclose(self) -> None:
-        """Let go of files and connections; see ``close``."""
-        self._steps.close()
-        await self._backend.aclose()
-
-    def __enter__(self) -> Self:
-        return self.open()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return await self.aopen()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
     # ---- writing
 
     def add(
@@ -259,7 +85,7 @@ class MatryoshkaCollection:
             InvalidInputError: Lengths that differ, a bad id, numbers that aren't finite.
             IndexUnavailableError: The engine failed; ``stored`` tells what it had acknowledged.
         """
-        return self._run(self._steps.adding(ids, vectors, payloads, texts))
+        return take(add_points(self._opening, ids, vectors, payloads, texts), self._backend)
 
     async def aadd(
         self,
@@ -270,7 +96,7 @@ class MatryoshkaCollection:
         texts: Iterable[str] | None = None,
     ) -> list[PointId]:
         """Store points; see ``add``."""
-        return await self._arun(self._steps.adding(ids, vectors, payloads, texts))
+        return await atake(add_points(self._opening, ids, vectors, payloads, texts), self._backend)
 
     @contextmanager
     def bulk(self) -> Iterator[Self]:
@@ -282,14 +108,14 @@ class MatryoshkaCollection:
         points without the graph; ``optimize``, or an ``add`` that finds it due, makes up for it.
         A server builds by itself, and this changes nothing there.
         """
-        with self._steps.graph_put_off():
+        with self._opening.graph_put_off():
             yield self
         self.optimize()
 
     @asynccontextmanager
     async def abulk(self) -> AsyncIterator[Self]:
         """A block in which many points are added; see ``bulk``."""
-        with self._steps.graph_put_off():
+        with self._opening.graph_put_off():
             yield self
         await self.aoptimize()
 
@@ -304,7 +130,7 @@ class MatryoshkaCollection:
         Raises:
             ConfigurationError: Neither ids nor a filter, or both.
         """
-        self._run(self._steps.deleting(ids, filter))
+        take(delete_points(self._opening, ids, filter), self._backend)
 
     async def adelete(
         self,
@@ -313,7 +139,7 @@ class MatryoshkaCollection:
         filter: FilterLike | None = None,  # noqa: A002  # Qdrant's word
     ) -> None:
         """Delete points; see ``delete``."""
-        await self._arun(self._steps.deleting(ids, filter))
+        await atake(delete_points(self._opening, ids, filter), self._backend)
 
     def add_tier(self, dimensions: int, vectors_for: VectorsFor | None = None) -> None:
         """Give every point one more tier, while the collection is in use.
@@ -326,128 +152,11 @@ class MatryoshkaCollection:
             ConfigurationError: A larger tier without ``vectors_for``, or a size below 1.
             IndexMismatchError: ``vectors_for`` returned another space or other sizes.
         """
-        self._run(self._steps.adding_tier(dimensions, vectors_for))
+        take(add_tier(self._opening, dimensions, vectors_for), self._backend)
 
     async def aadd_tier(self, dimensions: int, vectors_for: VectorsFor | None = None) -> None:
         """Give every point one more tier; see ``add_tier``."""
-        await self._arun(self._steps.adding_tier(dimensions, vectors_for))
-
-    def optimize(self) -> None:
-        """Build the graph over all points now.
-
-        A server does so by itself. In a folder ``add`` does when enough points are waiting; the
-        build runs in a process of its own, and other calls wait until it is done.
-        """
-        self._run(self._steps.asked(Optimize()))
-
-    async def aoptimize(self) -> None:
-        """Build the graph over all points now; see ``optimize``."""
-        await self._arun(self._steps.asked(Optimize()))
-
-    def drop(self, *, unmarked: bool = False) -> None:
-        """Delete the collection with all its points.
-
-        Args:
-            unmarked: Also one without a mark, which others made.
-
-        Raises:
-            ConfigurationError: An alias names it.
-            IndexMismatchError: It has no mark.
-        """
-        self._run(self._steps.dropping(unmarked))
-
-    async def adrop(self, *, unmarked: bool = False) -> None:
-        """Delete the collection with all its points; see ``drop``."""
-        await self._arun(self._steps.dropping(unmarked))
-
-    # ---- its other names, its neighbours, and what is noted about it
-
-    def beside(self, name: str) -> MatryoshkaCollection:
-        """Another collection at this address, over the same connection; opens nothing.
-
-        Its space and tiers are what it says of itself. It works as long as this one is open, and
-        is closed by itself.
-        """
-        other = copy.copy(self)
-        other._name, other._space = name, None
-        other._backend = self._backend.beside(name)
-        wanted = Wanted(name, None, None, {}, False, False, None, None)
-        other._steps = Procedures(wanted, other._backend)
-        return other
-
-    def collections(self) -> list[str]:
-        """Names of all collections at this address; opens none."""
-        return self._run(self._steps.naming())
-
-    async def acollections(self) -> list[str]:
-        """Names of all collections at this address; opens none."""
-        return await self._arun(self._steps.naming())
-
-    def aliases(self) -> dict[str, str]:
-        """The collection that each alias at this address names; opens nothing."""
-        return self._run(self._steps.aliasing())
-
-    async def aaliases(self) -> dict[str, str]:
-        """The collection that each alias at this address names; opens nothing."""
-        return await self._arun(self._steps.aliasing())
-
-    def point_alias(self, alias: str, *, unmarked: bool = False) -> str | None:
-        """Make an alias name this collection, in one step whatever it named before.
-
-        ``MatryoshkaCollection(alias, …)`` then opens this one. One that is open through the
-        alias already follows on a server and in memory, with its next call; if the other
-        collection holds vectors of another space, that call is an error. In a folder it keeps
-        to what it opened: close it and open it again.
-
-        Args:
-            alias: The other name.
-            unmarked: Also if this one has no mark, since others made it.
-
-        Returns:
-            The collection that the alias named before, or None.
-
-        Raises:
-            ConfigurationError: A collection has that name.
-        """
-        return self._run(self._steps.pointing(alias, unmarked))
-
-    async def apoint_alias(self, alias: str, *, unmarked: bool = False) -> str | None:
-        """Make an alias name this collection; see ``point_alias``."""
-        return await self._arun(self._steps.pointing(alias, unmarked))
-
-    def drop_alias(self, alias: str) -> str | None:
-        """Take an alias away; the collection stays.
-
-        Returns:
-            The collection that it named, or None if there is no such alias.
-        """
-        return self._run(self._steps.unpointing(alias))
-
-    async def adrop_alias(self, alias: str) -> str | None:
-        """Take an alias away; see ``drop_alias``."""
-        return await self._arun(self._steps.unpointing(alias))
-
-    def note(self) -> dict[str, object]:
-        """What ``write_note`` stored; empty if nothing was."""
-        return self._run(self._steps.noted())
-
-    async def anote(self) -> dict[str, object]:
-        """What ``write_note`` stored; empty if nothing was."""
-        return await self._arun(self._steps.noted())
-
-    def write_note(self, note: Mapping[str, object]) -> None:
-        """Keep a few JSON values with the collection, in place of those of before.
-
-        They stand beside its space and tiers, for whoever opens it: where it came from, say.
-
-        Raises:
-            InvalidInputError: Something that isn't JSON.
-        """
-        self._run(self._steps.noting(note))
-
-    async def awrite_note(self, note: Mapping[str, object]) -> None:
-        """Keep a few JSON values with the collection; see ``write_note``."""
-        await self._arun(self._steps.noting(note))
+        await atake(add_tier(self._opening, dimensions, vectors_for), self._backend)
 
     # ---- reading
 
@@ -464,29 +173,33 @@ class MatryoshkaCollection:
         Raises:
             ConfigurationError: There is no such tier.
         """
-        return self._run(self._steps.getting(ids, with_vectors, tier))
+        return take(
+            get_points(self._opening, ids, with_vectors=with_vectors, tier=tier), self._backend
+        )
 
     async def aget(
         self, ids: Iterable[PointId], *, with_vectors: bool = False, tier: int | None = None
     ) -> list[Record]:
         """Points by id; see ``get``."""
-        return await self._arun(self._steps.getting(ids, with_vectors, tier))
+        return await atake(
+            get_points(self._opening, ids, with_vectors=with_vectors, tier=tier), self._backend
+        )
 
     def unfilled(self, tier: int) -> int:
         """How many points have no vector at a tier, so that no search finds them."""
-        return self._run(self._steps.counting_unfilled(tier))
+        return take(count_unfilled(self._opening, tier), self._backend)
 
     async def aunfilled(self, tier: int) -> int:
         """How many points have no vector at a tier; see ``unfilled``."""
-        return await self._arun(self._steps.counting_unfilled(tier))
+        return await atake(count_unfilled(self._opening, tier), self._backend)
 
     def count(self, filter: FilterLike | None = None) -> int:  # noqa: A002  # Qdrant's word
         """How many points there are, or how many a filter matches."""
-        return self._run(self._steps.asked(Count(read_filter(filter))))
+        return take(count_points(self._opening, filter), self._backend)
 
     async def acount(self, filter: FilterLike | None = None) -> int:  # noqa: A002
         """How many points there are; see ``count``."""
-        return await self._arun(self._steps.asked(Count(read_filter(filter))))
+        return await atake(count_points(self._opening, filter), self._backend)
 
     def scroll(
         self,
@@ -498,7 +211,9 @@ class MatryoshkaCollection:
         """Every point that a filter matches, fetched page by page, in the order of stored ids."""
         offset: PointId | None = None
         while True:
-            points, offset = self._run(self._steps.page(filter, page, offset, with_vectors))
+            points, offset = take(
+                read_page(self._opening, filter, page, offset, with_vectors), self._backend
+            )
             yield from points
             if offset is None:
                 return
@@ -513,7 +228,9 @@ class MatryoshkaCollection:
         """Every point that a filter matches; see ``scroll``."""
         offset: PointId | None = None
         while True:
-            points, offset = await self._arun(self._steps.page(filter, page, offset, with_vectors))
+            points, offset = await atake(
+                read_page(self._opening, filter, page, offset, with_vectors), self._backend
+            )
             for point in points:
                 yield point
             if offset is None:
@@ -521,7 +238,7 @@ class MatryoshkaCollection:
 
     def search(
         self,
-        vector: VectorsLike,
+        vector: VectorsLike | None,
         k: int = 4,
         *,
         shortlist: Shortlist = DEFAULT_SHORTLIST,
@@ -535,7 +252,8 @@ class MatryoshkaCollection:
         """The ``k`` nearest points, best first.
 
         Args:
-            vector: The query's vector, shape (d,) or (1, d), d at least the largest tier.
+            vector: The query's vector, shape (d,) or (1, d), d at least the largest tier; None
+                for the words alone (``text``, a hybrid collection).
             k: How many.
             shortlist: How many points the largest tier re-scores; with three tiers or more the
                 passes before hand on four times as many each, or one number a pass. At least k.
@@ -550,17 +268,19 @@ class MatryoshkaCollection:
         Raises:
             IndexMismatchError: A vector of another space, or shorter than the largest tier.
             ConfigurationError: ``k`` or ``shortlist`` below 1; ``text`` without ``hybrid``.
-            InvalidInputError: A filter that can't be read.
+            InvalidInputError: A filter that can't be read; neither a vector nor ``text``.
         """
-        return self._run(
-            self._steps.searching(
-                vector, k, shortlist, filter, text, with_vectors, first_scores, exact, ef
-            )
+        return take(
+            search_points(
+                self._opening,
+                Search(vector, k, shortlist, filter, text, with_vectors, first_scores, exact, ef),
+            ),
+            self._backend,
         )
 
     async def asearch(
         self,
-        vector: VectorsLike,
+        vector: VectorsLike | None,
         k: int = 4,
         *,
         shortlist: Shortlist = DEFAULT_SHORTLIST,
@@ -572,38 +292,10 @@ class MatryoshkaCollection:
         ef: int | None = None,
     ) -> Results:
         """The ``k`` nearest points; see ``search``."""
-        return await self._arun(
-            self._steps.searching(
-                vector, k, shortlist, filter, text, with_vectors, first_scores, exact, ef
-            )
+        return await atake(
+            search_points(
+                self._opening,
+                Search(vector, k, shortlist, filter, text, with_vectors, first_scores, exact, ef),
+            ),
+            self._backend,
         )
-
-    # ---- who takes the steps
-
-    def _run(self, steps: Steps[_T]) -> _T:
-        """Take the steps, blocking."""
-        try:
-            operation = next(steps)
-            while True:
-                try:
-                    answer = self._backend.run(operation)
-                except Exception as error:  # noqa: BLE001  # the steps see it where they stand
-                    operation = steps.throw(error)
-                else:
-                    operation = steps.send(answer)
-        except StopIteration as done:
-            return cast("_T", done.value)
-
-    async def _arun(self, steps: Steps[_T]) -> _T:
-        """Take the steps on the running loop."""
-        try:
-            operation = next(steps)
-            while True:
-                try:
-                    answer = await self._backend.arun(operation)
-                except Exception as error:  # noqa: BLE001  # the steps see it where they stand
-                    operation = steps.throw(error)
-                else:
-                    operation = steps.send(answer)
-        except StopIteration as done:
-            return cast("_T", done.value)

@@ -54,6 +54,11 @@ class Mark:
         """The tiers that are searched, the smallest first."""
         return tuple(size for size in self.tiers if size not in self.adding)
 
+    @property
+    def largest(self) -> str:
+        """Name of the largest vector that is searched."""
+        return self.tiers[self.sizes[-1]]
+
     def to_json(self) -> dict[str, object]:
         """The mark as a collection's metadata holds it."""
         own: dict[str, object] = {

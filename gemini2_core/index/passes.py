@@ -11,7 +11,16 @@ from gemini2_core.index.filters import JsonFilter
 from gemini2_core.index.operations import Numbers, Pass, Sparse
 from gemini2_core.model import truncate
 
-__all__ = ["DEFAULT_SHORTLIST", "Shortlist", "dense_passes", "exact_pass", "fused", "shortlists"]
+__all__ = [
+    "DEFAULT_SHORTLIST",
+    "Shortlist",
+    "dense_passes",
+    "exact_pass",
+    "fused",
+    "shortlists",
+    "without_vector",
+    "words_pass",
+]
 
 Shortlist = int | Sequence[int]
 
@@ -94,6 +103,22 @@ def fused(dense: Pass, terms: Sparse, name: str, *, k: int, limit: int) -> Pass:
         leaf = leaf.before[0]
     words = Pass(query=terms, using=name, limit=limit, filter=leaf.filter)
     return Pass(query=None, using=None, limit=k, before=(dense, words))
+
+
+def words_pass(
+    terms: Sparse,
+    name: str,
+    *,
+    k: int,
+    filter: JsonFilter | None,  # noqa: A002  # Qdrant's word
+) -> Pass:
+    """One pass of BM25 alone."""
+    return Pass(query=terms, using=name, limit=k, filter=filter)
+
+
+def without_vector(name: str) -> JsonFilter:
+    """The filter for points that have no vector of that name."""
+    return {"must_not": [{"has_vector": name}]}
 
 
 def _cut(vector: Numbers, size: int) -> Numbers:

@@ -12,7 +12,7 @@ from gemini2_core.errors import BadResponseError, ConfigurationError, Gemini2Err
 from gemini2_core.index.evaluation.beir import Document
 from gemini2_core.index.evaluation.report import Cost
 from gemini2_core.index.mark import check_tiers
-from gemini2_core.index.procedures import VectorsLike
+from gemini2_core.index.rows import VectorsLike
 from gemini2_core.model import Modality, Side, Vectors, count_tokens, model_spec, prompt_for
 
 __all__ = ["Candidate", "Embedder", "candidates"]
