@@ -6,13 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from gemini2_core.cli import copy, emulator, estimate, evaluate
+from gemini2_core.cli import copy, emulator, estimate, evaluate, reindex
 from gemini2_core.cli.command import Run
 from gemini2_core.errors import Gemini2Error
 
 __all__ = ["main"]
 
-_COMMANDS = (copy.add, emulator.add, estimate.add, evaluate.add)
+_COMMANDS = (copy.add, emulator.add, estimate.add, evaluate.add, reindex.add)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
