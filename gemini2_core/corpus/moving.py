@@ -88,7 +88,8 @@ class Move:
         hybrid: bool,
     ) -> None:
         self._source = source
-        self._embedder = embedder
+        # A size that the model wasn't trained for is warned of here, and not at each page.
+        self._embedder = embedder.keeping(PaidRows(checkpoint), dimensions=size)
         self._target = target
         self._checkpoint = checkpoint
         self._settings = settings
