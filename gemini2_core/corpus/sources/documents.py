@@ -32,7 +32,7 @@ class DocumentLike(Protocol):
         """Its id, if it has one."""
 
 
-Documents: TypeAlias = "Iterable[DocumentLike] | Callable[[], Iterable[DocumentLike]]"
+_Documents: TypeAlias = "Iterable[DocumentLike] | Callable[[], Iterable[DocumentLike]]"
 
 
 class DocumentsSource(CheckedSource):
@@ -53,7 +53,7 @@ class DocumentsSource(CheckedSource):
 
     def __init__(
         self,
-        documents: Documents,
+        documents: _Documents,
         *,
         name: str = "documents",
         title_key: str | None = "title",
