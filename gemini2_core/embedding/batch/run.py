@@ -377,7 +377,8 @@ class BatchRun:
             contents=counts["contents"],
             lines=counts["lines"],
             done=counts["done"],
-            failed=counts["failed"] + counts["refused"],
+            failed=counts["failed"],
+            refused=counts["refused"],
             jobs=jobs,
             usage=self._state.usage,
             cancelled=self._state.cancelled,
@@ -470,7 +471,7 @@ class BatchRun:
         """
         self.submit(_numbered(contents, titles), side=side, aggregate=aggregate)
         self.wait(deadline)
-        return self._result()
+        return self._result(len(contents))
 
     async def aembed(
         self,
@@ -484,31 +485,36 @@ class BatchRun:
         """``embed``, awaited."""
         await self.asubmit(_numbered(contents, titles), side=side, aggregate=aggregate)
         await self.await_(deadline)
-        return await asyncio.to_thread(self._result)
+        return await asyncio.to_thread(self._result, len(contents))
 
-    def _result(self) -> EmbeddingResult:
-        rows: list[Row] = []
-        indices: list[int] = []
-        bad: tuple[int, Gemini2Error] | None = None
+    def _result(self, count: int) -> EmbeddingResult:
+        """The result of the contents that ``embed`` has submitted, whatever else is there."""
+        wanted = {str(index): index for index in range(count)}
         dimensions = min(self._origin.dimensions, self._dimensions)
+        rows: dict[int, Row] = {}
+        errors: dict[int, Gemini2Error] = {}
         after: int | None = 0
         while after is not None:
             settled, after = self._state.settled(after, _SOME)
-            for key, vector, error in self._vectors(settled, dimensions):
+            ours = [one for one in settled if one.key in wanted]
+            for key, vector, error in self._vectors(ours, dimensions):
                 if vector is not None:
-                    rows.append(vector)
-                    indices.append(int(key))
-                elif bad is None and error is not None:
-                    bad = int(key), error
-        vectors = np.array(rows, np.float32).reshape(len(rows), dimensions)
+                    rows[wanted[key]] = vector
+                elif error is not None:
+                    errors[wanted[key]] = error
+        indices = sorted(rows)
+        vectors = np.array([rows[index] for index in indices], np.float32)
         result = EmbeddingResult(
-            vectors, np.array(indices, np.int64), self.usage, self._origin.space
+            vectors.reshape(len(indices), dimensions),
+            np.array(indices, np.int64),
+            self.usage,
+            self._origin.space,
         )
-        if bad is not None:
-            index, error = bad
-            error.at(index)
-            error.partial = result if len(result) else None
-            raise error
+        if errors:
+            index = min(errors)
+            errors[index].at(index)
+            errors[index].partial = result if len(result) else None
+            raise errors[index]
         return result
 
     # Its end

@@ -43,7 +43,8 @@ class BatchStatus:
         contents: What was submitted.
         lines: Requests that these take: equal ones once, a window of an over-long text each.
         done: Lines with a vector.
-        failed: Lines given up, and contents that couldn't be embedded at all.
+        failed: Lines given up.
+        refused: Contents that couldn't be embedded at all, and were to be reported.
         jobs: All jobs so far, the last one last.
         usage: What was paid so far, at the Batch API's price.
         cancelled: True if no new job will be started.
@@ -53,6 +54,7 @@ class BatchStatus:
     lines: int
     done: int
     failed: int
+    refused: int
     jobs: tuple[JobStatus, ...]
     usage: Usage
     cancelled: bool
@@ -90,6 +92,8 @@ class BatchStatus:
         told = [f"{self.done:,} of {self.lines:,} lines done"]
         if self.failed:
             told.append(f"{self.failed:,} failed")
+        if self.refused:
+            told.append(f"{self.refused:,} contents refused")
         if self.cancelled:
             told.append("cancelled")
         head = f"{self.contents:,} contents, {', '.join(told)}; {self.usage}"

@@ -151,8 +151,11 @@ class Work:
         if not active and job.refusals + 1 >= _REFUSALS and job.lines > 1:
             # Nothing of ours takes the room: the job may be more than all there is.
             self.most_lines = max(1, job.lines // 2)
-            await _thread(self.state.release, job.id)
+            for packed in await _thread(self.state.jobs, "packed"):
+                if packed.lines > self.most_lines:
+                    await _thread(self.state.release, packed.id)
             await self._pack()
+            self._refusals, self._no_room_until = 0, 0.0
 
     async def _start(self, job: Job) -> None:
         number, fresh = job.uploads, job.prepared is None
