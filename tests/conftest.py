@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-
-from hypothesis import settings
+from importlib.util import find_spec
 
 # A test that fails today and not tomorrow helps nobody; to hunt for new examples set
 # HYPOTHESIS_PROFILE=hunt.
-settings.register_profile("same", derandomize=True, deadline=None)
-settings.register_profile("hunt", max_examples=500, deadline=None)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+if find_spec("hypothesis"):  # mteb's environment has no property tests
+    from hypothesis import settings
+
+    settings.register_profile("same", derandomize=True, deadline=None)
+    settings.register_profile("hunt", max_examples=500, deadline=None)
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
