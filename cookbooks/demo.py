@@ -1,5 +1,8 @@
 """One small corpus through both frameworks: text, pictures, sound, film and PDF pages, searched.
 
+Each framework keeps all of it in one Matryoshka index: what is embedded once is searched with 768
+numbers, and the short list re-scored with 3072.
+
 ``make demo`` runs it on the emulator, whose vectors are hashed words and not the model's.
 ``make demo ARGS=--live`` runs it on the service, with the key in ``GEMINI_API_KEY``.
 """
@@ -10,11 +13,13 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,13 +109,15 @@ ASKED = (
     Query("can I use car fuel with ethanol?", "section", "28-00-03 Approved fuel"),
 )
 HITS = 2
+TIERS = (768, 3072)
 SOURCES = {False: "emulator", True: "service"}
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One row of an answer; ``score`` is the cosine, from -1 to 1."""
+    """One row of an answer; the scores of both passes are cosines, from -1 to 1."""
 
+    first: float
     score: float
     kind: str
     name: str
@@ -122,6 +129,8 @@ class Outcome:
 
     title: str
     counts: Counter[str]  # of each kind
+    embedded: int  # items that were embedded to store them
+    where: str
     seconds: float
     answers: Sequence[tuple[Query, Sequence[Hit]]]
     usage: Usage
@@ -129,108 +138,133 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Where the vectors come from."""
+    """Where the vectors come from, and where they are kept."""
 
     api_key: str
     base_url: str | None  # None is Google's
-    dimensions: int
+    folder: Path | None  # None keeps them in memory
+    counted: Callable[[], int] | None  # items that the emulator was asked for
+
+    def place(self, framework: str) -> dict[str, Any]:
+        """The store's address: a folder of its own, or memory."""
+        return {} if self.folder is None else {"path": self.folder / framework}
+
+    def items(self, usage: Usage) -> int:
+        """Items embedded so far: as the emulator counts them, or else as the library does."""
+        return usage.items if self.counted is None else self.counted()
 
 
 # ---------------------------------------------------------------- LangChain
 
 
 def with_langchain(service: Service) -> Outcome:
-    """Everything is a Markdown document, so any vector store will do: here Chroma, in memory."""
-    import chromadb
-    from chromadb.config import Settings
-    from langchain_chroma import Chroma
+    """The store embeds the documents, searches with words, pictures and sounds, and filters."""
     from pydantic import SecretStr
 
-    from langchain_gemini2 import Gemini2Embeddings, MultimodalSplitter
+    from langchain_gemini2 import Gemini2Embeddings, MatryoshkaVectorStore, MultimodalSplitter
 
     embeddings = Gemini2Embeddings(
-        api_key=SecretStr(service.api_key),
-        base_url=service.base_url,
-        dimensions=service.dimensions,
-        media_root=CORPUS,
-    )
-    store = Chroma(
-        "manual",
-        embeddings,
-        client=chromadb.EphemeralClient(Settings(anonymized_telemetry=False)),
-        collection_metadata={"hnsw:space": "cosine"},
+        api_key=SecretStr(service.api_key), base_url=service.base_url, media_root=CORPUS
     )
     splitter = MultimodalSplitter(media_root=CORPUS, granularity="both")
-    begun = time.perf_counter()
-    documents = []
-    for document in splitter.create_documents(chapters()):
-        if labels := label(document.metadata):
-            document.metadata |= labels
-            documents.append(document)
-    store.add_documents(documents)
-    seconds = time.perf_counter() - begun
+    with MatryoshkaVectorStore(
+        embeddings, "manual", tiers=TIERS, **service.place("langchain")
+    ) as store:
+        begun, before = time.perf_counter(), service.items(embeddings.usage)
+        documents = []
+        for document in splitter.create_documents(chapters()):
+            if labels := label(document.metadata):
+                document.metadata |= labels
+                documents.append(document)
+        store.add_documents(documents)
+        seconds = time.perf_counter() - begun
+        embedded = service.items(embeddings.usage) - before
 
-    def search(query: Query) -> list[Hit]:
-        vector = (
-            embeddings.embed_query_content(query.ask)
-            if isinstance(query.ask, Path)
-            else embeddings.embed_query(query.ask)
-        )
-        found = store.similarity_search_by_vector_with_relevance_scores(
-            vector, k=HITS, filter={"kind": query.kind} if query.kind else None
-        )
-        # Chroma's "relevance" is a distance: 1 - cosine.
-        return [
-            Hit(1 - distance, document.metadata["kind"], document.metadata["name"])
-            for document, distance in found
-        ]
+        def search(query: Query) -> list[Hit]:
+            hits = store.hits(
+                query.ask, k=HITS, filter={"kind": query.kind} if query.kind else None
+            )
+            return [found(hit.first_score, hit.score, hit.payload["metadata"]) for hit in hits]
 
-    answers = [(query, search(query)) for query in ASKED]
-    counts = Counter(document.metadata["kind"] for document in documents)
-    return Outcome("LangChain, Chroma", counts, seconds, answers, embeddings.usage)
+        answers = [(query, search(query)) for query in ASKED]
+    return Outcome(
+        title="LangChain",
+        counts=Counter(document.metadata["kind"] for document in documents),
+        embedded=embedded,
+        where="memory" if service.folder is None else "a folder",
+        seconds=seconds,
+        answers=answers,
+        usage=embeddings.usage,
+    )
+
+
+def found(first: float | None, score: float | None, metadata: object) -> Hit:
+    """A row of what a search returned."""
+    assert isinstance(metadata, Mapping)
+    return Hit(first or 0.0, score or 0.0, metadata["kind"], metadata["name"])
 
 
 # ---------------------------------------------------------------- LlamaIndex
 
 
 def with_llama_index(service: Service) -> Outcome:
-    """Chunks are plain text nodes, so the index in memory holds them as any other store would."""
-    from llama_index.core import VectorStoreIndex
-    from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
+    """A ``VectorStoreIndex`` over the store; its model makes the largest tier."""
+    from llama_index.core import StorageContext, VectorStoreIndex
 
-    from llama_index_gemini2 import Gemini2Embedding, MultimodalNodeParser, file_document
+    from llama_index_gemini2 import (
+        Gemini2Embedding,
+        MatryoshkaRetriever,
+        MatryoshkaVectorStore,
+        MultimodalNodeParser,
+        file_document,
+    )
 
     embed_model = Gemini2Embedding(
         api_key=service.api_key,
         base_url=service.base_url,
-        dimensions=service.dimensions,
+        dimensions=max(TIERS),
         media_root=CORPUS,
     )
-
+    store = MatryoshkaVectorStore(
+        embed_model, "manual", tiers=TIERS, **service.place("llama_index")
+    )
     parser = MultimodalNodeParser(media_root=CORPUS, granularity="both")
-    begun = time.perf_counter()
+    begun, before = time.perf_counter(), service.items(embed_model.usage)
     nodes = []
     for node in parser.get_nodes_from_documents([file_document(path) for path in chapters()]):
         if labels := label(node.metadata):
             node.metadata |= labels
             node.excluded_embed_metadata_keys += list(labels)  # to filter by and to show
             nodes.append(node)
-    index = VectorStoreIndex(list(embed_model(nodes)), embed_model=embed_model)
+    context = StorageContext.from_defaults(vector_store=store)
+    index = VectorStoreIndex(nodes, storage_context=context, embed_model=embed_model)
     seconds = time.perf_counter() - begun
+    embedded = service.items(embed_model.usage) - before
 
     def search(query: Query) -> list[Hit]:
-        filters = [MetadataFilter(key="kind", value=query.kind)] if query.kind else []
-        retriever = index.as_retriever(
-            similarity_top_k=HITS, filters=MetadataFilters(filters=list(filters))
-        )
+        where = {"kind": query.kind} if query.kind else None
+        bundle = embed_model.get_query_bundle(query.ask)
+        retriever = MatryoshkaRetriever(index, similarity_top_k=HITS, filter=where)
+        # LlamaIndex's nodes carry one score; the collection underneath tells that of each pass.
+        assert bundle.embedding is not None
+        passes = store.collection.search(bundle.embedding, HITS, filter=where, first_scores=True)
+        first = {str(hit.id): hit.first_score for hit in passes}
         return [
-            Hit(hit.score or 0.0, hit.node.metadata["kind"], hit.node.metadata["name"])
-            for hit in retriever.retrieve(embed_model.get_query_bundle(query.ask))
+            found(first[hit.node.node_id], hit.score, hit.node.metadata)
+            for hit in retriever.retrieve(bundle)
         ]
 
     answers = [(query, search(query)) for query in ASKED]
-    counts = Counter(node.metadata["kind"] for node in nodes)
-    return Outcome("LlamaIndex, VectorStoreIndex", counts, seconds, answers, embed_model.usage)
+    store.close()
+    return Outcome(
+        title="LlamaIndex",
+        counts=Counter(node.metadata["kind"] for node in nodes),
+        embedded=embedded,
+        where="memory" if service.folder is None else "a folder",
+        seconds=seconds,
+        answers=answers,
+        usage=embed_model.usage,
+    )
 
 
 # ---------------------------------------------------------------- the report
@@ -255,29 +289,33 @@ def clip(text: str, width: int) -> str:
 
 
 def print_outcome(outcome: Outcome, paint: Paint) -> int:
-    """Print the table of hits; return how many queries didn't find what they must."""
+    """Print the table of hits; return how much went wrong: queries, embeddings made twice."""
     print()
+    items = outcome.counts.total()
     print(
         paint(BOLD, outcome.title)
-        + f"   {outcome.counts.total()} items split, embedded and stored in {outcome.seconds:.1f} s"
+        + f"   MatryoshkaVectorStore in {outcome.where}: {items} items stored with "
+        + f"{outcome.embedded} embeddings, {outcome.seconds:.1f} s"
     )
-    print(paint(DIM, f"  {'asked':39}{'score':>6}  found"))
-    missed = 0
+    passes = "".join(f"{tier:>7}" for tier in TIERS)
+    print(paint(DIM, f"  {'asked':37}{passes}  found"))
+    missed = abs(outcome.embedded - items)
     for query, hits in outcome.answers:
-        found = bool(hits) and hits[0].name == query.best
-        missed += not found
+        right = bool(hits) and hits[0].name == query.best
+        missed += not right
         left = [str(query), f"  {query.way}", ""]
         for row in range(max(2, len(hits))):
-            mark, score, name = " ", "", ""
+            mark, scores, name = " ", "", ""
             if row < len(hits):
-                score, name = f"{hits[row].score:6.3f}", hits[row].name
+                scores = f"{hits[row].first:7.3f}{hits[row].score:7.3f}"
+                name = hits[row].name
                 if row == 0:
-                    mark = paint(GREEN, "✓") if found else paint(RED, "✗")
-            asked = clip(left[row], 37)
+                    mark = paint(GREEN, "✓") if right else paint(RED, "✗")
+            asked = clip(left[row], 36)
             asked = paint(DIM, asked) if row else asked
-            shown = clip(name, 51)
-            print(f"  {asked} {mark}{score:>6}  {shown if row else paint(BOLD, shown)}".rstrip())
-        if not found:
+            shown = clip(name, 45)
+            print(f"  {asked}{mark}{scores:>14}  {shown if row else paint(BOLD, shown)}".rstrip())
+        if not right:
             print(paint(RED, f"  expected first: {query.best}"))
     return missed
 
@@ -320,44 +358,53 @@ def print_source(paint: Paint, *, live: bool) -> None:
 
 
 @contextmanager
-def service_for(*, live: bool, dimensions: int) -> Iterator[Service]:
-    """Google's service, or an emulator for as long as the demo runs."""
-    with ExitStack() as stack:
+def service_for(*, live: bool) -> Iterator[Service]:
+    """Google's service, or an emulator for as long as the demo runs; and a folder for the index."""
+    key = os.environ.get("GEMINI_API_KEY") or os.environ.get("GOOGLE_API_KEY", "")
+    if live and not key:
+        raise SystemExit("demo: --live needs a key in GEMINI_API_KEY")
+    with tempfile.TemporaryDirectory(prefix="gemini2-demo-") as folder:
+        # The extra [edge] is Qdrant's engine in this process; without it, memory will do.
+        kept = Path(folder) if find_spec("qdrant_edge") else None
         if live:
-            key = os.environ.get("GEMINI_API_KEY") or os.environ.get("GOOGLE_API_KEY", "")
-            if not key:
-                raise SystemExit("demo: --live needs a key in GEMINI_API_KEY")
-            yield Service(key, None, dimensions)
-        else:
-            emulator = stack.enter_context(serve())
-            yield Service("emulator", emulator.base_url, dimensions)
+            yield Service(key, None, kept, None)
+            return
+        with serve() as emulator:
+            yield Service(
+                "emulator",
+                emulator.base_url,
+                kept,
+                lambda: sum(request.items for request in emulator.requests),
+            )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; the exit status is 1 if a query didn't find what it must."""
     parser = argparse.ArgumentParser(prog="demo", description=__doc__)
     parser.add_argument("--live", action="store_true", help="ask the service, not the emulator")
-    parser.add_argument("--dimensions", type=int, default=768, help="768, 1536 or 3072")
     options = parser.parse_args(arguments)
     live: bool = options.live
     paint = Paint()
     print(paint(BOLD, "A maintenance manual, chapter 28 (fuel), on the " + SOURCES[live]))
     try:
-        with service_for(live=live, dimensions=options.dimensions) as service:
+        with service_for(live=live) as service:
             outcomes = [with_langchain(service), with_llama_index(service)]
     except Gemini2Error as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
-    counted = (
+    kinds = (
         f"{outcomes[0].counts[kind]} {kind}{'s' if outcomes[0].counts[kind] != 1 else ''}"
         for kind in ("section", *KINDS.values())
     )
-    print(f"{', '.join(counted)}; each becomes one vector of {options.dimensions} numbers")
+    print(f"{', '.join(kinds)} in one index")
+    small, large = TIERS
+    counted = "as Usage counts them" if live else "as the emulator counts them"
+    print(f"one embedding each, {counted}: {small} numbers find a short list, {large} re-score it")
     missed = sum(print_outcome(outcome, paint) for outcome in outcomes)
     print_usage(outcomes, paint, live=live)
     print_source(paint, live=live)
     if missed:
-        print(paint(RED, f"{missed} of {len(ASKED) * 2} queries missed what they should find."))
+        print(paint(RED, f"{missed} things went wrong: see above."))
     return 1 if missed else 0
 
 

@@ -17,7 +17,7 @@ CORPUS = ROOT / "cookbooks" / "corpus"
 
 
 def demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    for package in ("langchain_chroma", "llama_index.core", "starlette"):
+    for package in ("langchain_core", "llama_index.core", "qdrant_client", "starlette"):
         pytest.importorskip(package)
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("GOOGLE_", "GEMINI_"))}
     return subprocess.run(
@@ -43,6 +43,18 @@ def test_finds_everything_and_says_what_it_is(done: subprocess.CompletedProcess[
         assert done.stdout.count(f"{found}\n") >= 2, f"{found} by both frameworks"
     assert "✗" not in done.stdout
     assert "would cost" in done.stdout
+
+
+def test_each_document_is_embedded_once_and_both_passes_are_shown(
+    done: subprocess.CompletedProcess[str],
+) -> None:
+    stored = re.findall(r"(\d+) items stored with (\d+) embeddings", done.stdout)
+    assert stored == [("26", "26")] * 2, "of each framework"
+    assert "one embedding each, as the emulator counts them" in done.stdout
+    assert done.stdout.count("   768   3072  found\n") == 2
+    scores = re.findall(r"✓ +(-?\d\.\d{3}) +(-?\d\.\d{3})  ", done.stdout)
+    assert len(scores) == 20
+    assert sum(first != second for first, second in scores) > 10, "of two passes"
 
 
 def test_prints_plain_lines_of_at_most_100_columns(
