@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_package_gives_these_names() -> None:
     assert langchain_gemini2.__all__ == [
+        "DoubleWriteVectorStore",
         "Gemini2Embeddings",
         "MatryoshkaRetriever",
         "MatryoshkaVectorStore",
