@@ -12,6 +12,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index.core.vector_stores.types import (
     MetadataFilters,
     VectorStoreQuery,
+    VectorStoreQueryMode,
     VectorStoreQueryResult,
 )
 
@@ -23,6 +24,7 @@ from llama_index_gemini2.vectorstore import MatryoshkaVectorStore, check_space
 __all__ = ["MatryoshkaRetriever"]
 
 _DEFAULT_TOP_K = 4
+_WORDS_ALONE = {VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH}
 
 
 class MatryoshkaRetriever(BaseRetriever):
@@ -42,6 +44,8 @@ class MatryoshkaRetriever(BaseRetriever):
         embed_model: The model for the queries; None takes the index's, or the store's.
         similarity_top_k: How many nodes.
         shortlist: How many nodes the largest tier re-scores; None for 50.
+        vector_store_query_mode: ``"hybrid"`` searches the question's words too, ``"sparse"`` and
+            ``"text_search"`` them alone; for a store made with ``hybrid=True``.
         filters: LlamaIndex's filters.
         filter: A dict over the metadata, or a Qdrant filter; both hold if both are given.
         doc_ids: Only nodes of these documents.
@@ -59,6 +63,7 @@ class MatryoshkaRetriever(BaseRetriever):
         embed_model: BaseEmbedding | None = None,
         similarity_top_k: int = _DEFAULT_TOP_K,
         shortlist: Shortlist | None = None,
+        vector_store_query_mode: VectorStoreQueryMode | str = VectorStoreQueryMode.DEFAULT,
         filters: MetadataFilters | None = None,
         filter: FilterLike | None = None,  # noqa: A002  # Qdrant's word
         doc_ids: Sequence[str] | None = None,
@@ -81,6 +86,12 @@ class MatryoshkaRetriever(BaseRetriever):
         self._store = store
         self._embed_model: BaseEmbedding = model
         self._top_k = similarity_top_k
+        try:
+            self._mode = VectorStoreQueryMode(vector_store_query_mode)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"there is no query mode {vector_store_query_mode!r}"
+            ) from error
         self._filters = filters
         self._doc_ids = None if doc_ids is None else list(doc_ids)
         told = {"shortlist": shortlist, "filter": filter, "node_ids": node_ids}
@@ -89,7 +100,7 @@ class MatryoshkaRetriever(BaseRetriever):
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         model, vector = self._embed_model, query_bundle.embedding
-        if vector is None:
+        if vector is None and self._mode not in _WORDS_ALONE:
             if isinstance(model, Gemini2Embedding):
                 check_space(model, self._store.collection)
             if self._has_picture(query_bundle):
@@ -101,7 +112,7 @@ class MatryoshkaRetriever(BaseRetriever):
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         model, vector = self._embed_model, query_bundle.embedding
-        if vector is None:
+        if vector is None and self._mode not in _WORDS_ALONE:
             if isinstance(model, Gemini2Embedding):
                 await self._store.collection.aopen()
                 check_space(model, self._store.collection)
@@ -136,6 +147,7 @@ class MatryoshkaRetriever(BaseRetriever):
             query_embedding=vector,
             similarity_top_k=self._top_k,
             query_str=query.query_str,
+            mode=self._mode,
             filters=self._filters,
             doc_ids=self._doc_ids,
         )

@@ -2,76 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict, Unpack
 
-import numpy as np
-import numpy.typing as npt
 from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import (
     BasePydanticVectorStore,
-    FilterCondition,
-    FilterOperator,
-    MetadataFilter,
     MetadataFilters,
     VectorStoreQuery,
     VectorStoreQueryMode,
     VectorStoreQueryResult,
 )
-from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 from pydantic import PrivateAttr
 
 from gemini2_core.errors import ConfigurationError, IndexMismatchError, InvalidInputError
 from gemini2_core.index import (
+    CollectionOptions,
     FilterLike,
     MatryoshkaCollection,
-    Payload,
-    Record,
-    Results,
     Shortlist,
     read_filter,
 )
-from gemini2_core.index.ids import point_id
 from gemini2_core.index.modalities import MODALITIES_KEY
 from gemini2_core.model import DEFAULT_MODEL, MODELS, EmbeddingSpace
 from llama_index_gemini2.embedding import Gemini2Embedding
-from llama_index_gemini2.nodes import node_modalities
+from llama_index_gemini2.filters import (
+    ANY_NODE,
+    REF_DOC,
+    all_of,
+    field_is,
+    has_id,
+    read_filters,
+    which_nodes,
+)
+from llama_index_gemini2.points import to_node, to_points, to_result, to_words
 
-if TYPE_CHECKING:
-    from qdrant_client import AsyncQdrantClient, QdrantClient
-
-    from gemini2_core.index.operations import FieldType
-
-__all__ = ["CollectionOptions", "MatryoshkaVectorStore", "SearchOptions", "check_space"]
-
-#: Where ``node_to_metadata_dict`` puts the id of the document that a node was cut from.
-_REF_DOC = "doc_id"
+__all__ = ["MatryoshkaVectorStore", "SearchOptions", "check_space"]
 
 _LARGEST = MODELS[DEFAULT_MODEL].full_dimensions
-
-
-class CollectionOptions(TypedDict, total=False):
-    """Arguments of ``MatryoshkaCollection``, which explains each.
-
-    ``payload_indexes`` names fields of the nodes' metadata.
-    """
-
-    tiers: Sequence[int] | None
-    location: str | None
-    path: str | Path | None
-    url: str | None
-    api_key: str | None
-    prefer_grpc: bool
-    client: QdrantClient | None
-    async_client: AsyncQdrantClient | None
-    payload_indexes: Mapping[str, FieldType] | None
-    adopt: bool
-    shard_number: int | None
-    replication_factor: int | None
-    timeout: float
-    retry_seconds: float
-    parallel: int
 
 
 class SearchOptions(TypedDict, total=False):
@@ -154,7 +122,7 @@ class MatryoshkaVectorStore(BasePydanticVectorStore):
                 _check_size(embed_model, max(tiers), collection_name)
         # Deleting a document, and replacing one, looks for its nodes; agents ask for pictures.
         options["payload_indexes"] = {
-            _REF_DOC: "keyword",
+            REF_DOC: "keyword",
             MODALITIES_KEY: "keyword",
             **(options.get("payload_indexes") or {}),
         }
@@ -213,25 +181,27 @@ class MatryoshkaVectorStore(BasePydanticVectorStore):
             IndexMismatchError: Vectors smaller than the largest tier.
             IndexUnavailableError: The engine failed; ``stored`` tells what it had acknowledged.
         """
-        ids, vectors, payloads = _points(nodes)
+        ids, vectors, payloads = to_points(nodes)
         if ids:
-            self._collection.add(ids, vectors, payloads)
+            words = to_words(nodes) if self._collection.open().hybrid else None
+            self._collection.add(ids, vectors, payloads, texts=words)
         return ids
 
     async def async_add(self, nodes: Sequence[BaseNode], **_: Any) -> list[str]:
         """``add``, awaited."""
-        ids, vectors, payloads = _points(nodes)
+        ids, vectors, payloads = to_points(nodes)
         if ids:
-            await self._collection.aadd(ids, vectors, payloads)
+            words = to_words(nodes) if (await self._collection.aopen()).hybrid else None
+            await self._collection.aadd(ids, vectors, payloads, texts=words)
         return ids
 
     def delete(self, ref_doc_id: str, **_: Any) -> None:
         """Delete all nodes of a document."""
-        self._collection.delete(filter=_is(_REF_DOC, ref_doc_id))
+        self._collection.delete(filter=field_is(REF_DOC, ref_doc_id))
 
     async def adelete(self, ref_doc_id: str, **_: Any) -> None:
         """``delete``, awaited."""
-        await self._collection.adelete(filter=_is(_REF_DOC, ref_doc_id))
+        await self._collection.adelete(filter=field_is(REF_DOC, ref_doc_id))
 
     def delete_nodes(
         self,
@@ -244,7 +214,7 @@ class MatryoshkaVectorStore(BasePydanticVectorStore):
         Raises:
             ConfigurationError: Neither ids nor filters: ``clear`` deletes everything.
         """
-        ids, where = _which(node_ids, filters)
+        ids, where = which_nodes(node_ids, filters)
         if where is not None:
             self._collection.delete(filter=where)
         elif ids is not None:
@@ -259,7 +229,7 @@ class MatryoshkaVectorStore(BasePydanticVectorStore):
         **_: Any,
     ) -> None:
         """``delete_nodes``, awaited."""
-        ids, where = _which(node_ids, filters)
+        ids, where = which_nodes(node_ids, filters)
         if where is not None:
             await self._collection.adelete(filter=where)
         elif ids is not None:
@@ -269,11 +239,11 @@ class MatryoshkaVectorStore(BasePydanticVectorStore):
 
     def clear(self) -> None:
         """Delete every node; the collection stays, empty."""
-        self._collection.delete(filter=_ANY_NODE)
+        self._collection.delete(filter=ANY_NODE)
 
     async def aclear(self) -> None:
         """``clear``, awaited."""
-        await self._collection.adelete(filter=_ANY_NODE)
+        await self._collection.adelete(filter=ANY_NODE)
 
     # ---- reading
 
@@ -283,10 +253,10 @@ class MatryoshkaVectorStore(BasePydanticVectorStore):
         filters: MetadataFilters | None = None,
     ) -> list[BaseNode]:
         """Nodes by id (in their order), by filters, by both, or all; without embeddings."""
-        ids, where = _which(node_ids, filters)
+        ids, where = which_nodes(node_ids, filters)
         if ids is not None and where is None:
-            return [_node(record) for record in self._collection.get(ids)]
-        return [_node(record) for record in self._collection.scroll(where)]
+            return [to_node(record) for record in self._collection.get(ids)]
+        return [to_node(record) for record in self._collection.scroll(where)]
 
     async def aget_nodes(
         self,
@@ -294,34 +264,33 @@ class MatryoshkaVectorStore(BasePydanticVectorStore):
         filters: MetadataFilters | None = None,
     ) -> list[BaseNode]:
         """``get_nodes``, awaited."""
-        ids, where = _which(node_ids, filters)
+        ids, where = which_nodes(node_ids, filters)
         if ids is not None and where is None:
-            return [_node(record) for record in await self._collection.aget(ids)]
-        return [_node(record) async for record in self._collection.ascroll(where)]
+            return [to_node(record) for record in await self._collection.aget(ids)]
+        return [to_node(record) async for record in self._collection.ascroll(where)]
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """The nodes nearest to a vector, best first; ``kwargs`` are ``SearchOptions``.
+
+        Mode ``hybrid`` searches the words of ``query_str`` too (BM25), fused by rank with the
+        vector's passes in the same call; ``sparse`` and ``text_search`` are both BM25 alone. All
+        three need a store made with ``hybrid=True``; the scores are those of the ranks, or BM25's.
 
         ``VectorStoreIndex.as_retriever`` puts the ids of its image nodes, and of no others, into
         ``query.node_ids``. Heeding that would hide every text, so it isn't: the option
         ``node_ids`` narrows a search.
 
         Raises:
-            ConfigurationError: A mode other than ``DEFAULT``, or an unknown option.
-            InvalidInputError: A query without a vector, or a filter that can't be read.
+            ConfigurationError: A mode or an option that isn't there; words for a store without
+                BM25.
+            InvalidInputError: A query without what its mode needs, a filter that can't be read.
             IndexMismatchError: A vector smaller than the largest tier.
         """
-        vector, where, more = _search(query, kwargs)
-        return _result(
-            self._collection.search(vector, query.similarity_top_k, filter=where, **more)
-        )
+        return to_result(self._collection.search(**_search(query, kwargs)))
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """``query``, awaited."""
-        vector, where, more = _search(query, kwargs)
-        return _result(
-            await self._collection.asearch(vector, query.similarity_top_k, filter=where, **more)
-        )
+        return to_result(await self._collection.asearch(**_search(query, kwargs)))
 
 
 def check_space(model: Gemini2Embedding, collection: MatryoshkaCollection) -> None:
@@ -346,143 +315,53 @@ def _check_size(model: Gemini2Embedding, largest: int, name: str) -> None:
         )
 
 
-def _points(
-    nodes: Sequence[BaseNode],
-) -> tuple[list[str], npt.NDArray[np.float32], list[Payload]]:
-    rows: list[list[float]] = []
-    for index, node in enumerate(nodes):
-        if node.embedding is None:
-            raise InvalidInputError(
-                f"node {node.node_id} has no embedding: call the embedding model with the nodes, "
-                "or put it last in the pipeline"
-            ).at(index)
-        if rows and len(node.embedding) != len(rows[0]):
-            raise InvalidInputError(
-                f"node {node.node_id} has {len(node.embedding)} numbers, others {len(rows[0])}"
-            ).at(index)
-        rows.append(node.embedding)
-    # Without its vector, which would be told in the node's JSON as it is dumped.
-    bare = (node.model_copy(update={"embedding": None}) for node in nodes)
-    payloads: list[Payload] = [
-        {**node_to_metadata_dict(node), MODALITIES_KEY: node_modalities(node)} for node in bare
-    ]
-    return [node.node_id for node in nodes], np.asarray(rows, dtype=np.float32), payloads
+_WORDS_ALONE = {VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH}
+_MODES = {VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.HYBRID, *_WORDS_ALONE}
 
 
-def _node(record: Record) -> BaseNode:
-    try:
-        return metadata_dict_to_node(record.payload)
-    except ValueError as error:
-        raise IndexMismatchError(
-            f"point {record.id!r} isn't a node of LlamaIndex: another framework wrote it"
-        ) from error
-
-
-def _result(hits: Results) -> VectorStoreQueryResult:
-    nodes = [_node(hit) for hit in hits]
-    return VectorStoreQueryResult(
-        nodes=nodes,
-        similarities=[hit.score for hit in hits],
-        ids=[node.node_id for node in nodes],
-    )
-
-
-def _search(
-    query: VectorStoreQuery, given: Mapping[str, Any]
-) -> tuple[list[float], FilterLike | None, dict[str, Any]]:
-    """A query's vector, everything that filters it, and what else the collection is told."""
-    if query.mode is not VectorStoreQueryMode.DEFAULT:
-        raise ConfigurationError(
-            f"query mode {query.mode.value!r} isn't there: a Matryoshka index has 'default' alone"
-        )
+def _search(query: VectorStoreQuery, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a query and its options ask of the collection."""
     if unknown := given.keys() - SearchOptions.__annotations__.keys():
         raise ConfigurationError(
             f"a query has no option {', '.join(sorted(unknown))}; "
             f"there are {', '.join(SearchOptions.__annotations__)}"
         )
+    more = dict(given)
+    conditions = [read_filter(more.pop("filter", None)), read_filters(query.filters)]
+    if query.doc_ids is not None:
+        conditions.append(read_filter({REF_DOC: query.doc_ids}))
+    if (node_ids := more.pop("node_ids", None)) is not None:
+        conditions.append(has_id(node_ids))
+    vector, text = _asked(query)
+    hybrid = query.mode is VectorStoreQueryMode.HYBRID
+    return {
+        "vector": vector,
+        "k": (query.hybrid_top_k if hybrid else None) or query.similarity_top_k,
+        "text": text,
+        "filter": all_of(conditions),
+        **more,
+    }
+
+
+def _asked(query: VectorStoreQuery) -> tuple[list[float] | None, str | None]:
+    """The vector and the words of a query, as far as its mode uses them."""
+    if query.mode not in _MODES:
+        raise ConfigurationError(
+            f"query mode {query.mode.value!r} isn't there; "
+            f"there are {', '.join(sorted(mode.value for mode in _MODES))}"
+        )
+    for name in ("alpha", "sparse_top_k"):
+        if getattr(query, name) is not None:
+            raise ConfigurationError(
+                f"{name} has no effect here: words and vectors are fused by rank, as many of each "
+                "as the short list is long"
+            )
+    words = (query.query_str or "").strip()
+    if query.mode in _WORDS_ALONE:
+        if not words:
+            raise InvalidInputError(f"a query of mode {query.mode.value!r} needs words")
+        return None, words
     if query.query_embedding is None:
         raise InvalidInputError("a query needs its embedding")
-    more = dict(given)
-    conditions = [read_filter(more.pop("filter", None)), _filters(query.filters)]
-    if query.doc_ids is not None:
-        conditions.append(read_filter({_REF_DOC: query.doc_ids}))
-    if (node_ids := more.pop("node_ids", None)) is not None:
-        conditions.append(_has_id(node_ids))
-    return query.query_embedding, _all_of(conditions), more
-
-
-# ---- filters
-
-_ANY_NODE: FilterLike = {"must_not": [{"is_empty": {"key": _REF_DOC}}]}
-
-_OPERATORS: Mapping[FilterOperator, str] = {
-    FilterOperator.EQ: "eq",
-    FilterOperator.NE: "ne",
-    FilterOperator.GT: "gt",
-    FilterOperator.GTE: "gte",
-    FilterOperator.LT: "lt",
-    FilterOperator.LTE: "lte",
-    FilterOperator.IN: "in",
-    FilterOperator.NIN: "nin",
-    FilterOperator.ANY: "in",  # Qdrant compares each member of an array
-    FilterOperator.CONTAINS: "eq",
-    FilterOperator.TEXT_MATCH: "text",
-}
-
-
-def _is(key: str, value: object) -> FilterLike:
-    return {"must": [{"key": key, "match": {"value": value}}]}
-
-
-def _has_id(ids: Iterable[str]) -> dict[str, object]:
-    return {"must": [{"has_id": [point_id(one) for one in ids]}]}
-
-
-def _all_of(conditions: Iterable[dict[str, object] | None]) -> dict[str, object] | None:
-    found = [one for one in conditions if one is not None]
-    return {"must": found} if len(found) > 1 else found[0] if found else None
-
-
-def _which(
-    node_ids: list[str] | None, filters: MetadataFilters | None
-) -> tuple[list[str] | None, dict[str, object] | None]:
-    """Ids alone, or one filter that says it all."""
-    where = _filters(filters)
-    if node_ids is None or where is None:
-        return node_ids, where
-    return node_ids, _all_of([_has_id(node_ids), where])
-
-
-def _filters(given: MetadataFilters | None) -> dict[str, object] | None:
-    """LlamaIndex's filters in Qdrant's JSON form; None if nothing is filtered.
-
-    Raises:
-        InvalidInputError: An operator that Qdrant doesn't have, or a value it can't compare.
-    """
-    if given is None:
-        return None
-    read = (
-        _filters(one) if isinstance(one, MetadataFilters) else _filter(one) for one in given.filters
-    )
-    some = [one for one in read if one is not None]
-    if not some:
-        return None
-    match given.condition:
-        case FilterCondition.OR:
-            return {"should": some}
-        case FilterCondition.NOT:
-            return {"must_not": some}
-    return {"must": some}
-
-
-def _filter(given: MetadataFilter) -> dict[str, object] | None:
-    key, value, operator = given.key, given.value, given.operator
-    if operator is FilterOperator.IS_EMPTY:
-        return read_filter({key: None})
-    if operator is FilterOperator.ALL:
-        if not isinstance(value, list):
-            raise InvalidInputError(f"field {key!r} of the filter: a list is wanted, not {value!r}")
-        return _all_of(read_filter({key: {"eq": one}}) for one in value)
-    if operator not in _OPERATORS:
-        raise InvalidInputError(f"field {key!r} of the filter: there is no {operator.value!r}")
-    return read_filter({key: {_OPERATORS[operator]: value}})
+    # A picture alone has no words, and is searched by its vector.
+    return query.query_embedding, words if query.mode is VectorStoreQueryMode.HYBRID else None

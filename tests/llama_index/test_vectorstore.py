@@ -381,6 +381,54 @@ def test_vectors_of_another_task_are_refused(
         open_store(other).collection.open()
 
 
+def test_words_and_vectors_are_fused_in_one_search(
+    open_store: Open, model: Gemini2Embedding, emulator: Emulator
+) -> None:
+    index = index_over(open_store(hybrid=True), model)
+    vector = model.get_query_embedding(TEXTS["valve"])
+    store = index.vector_store
+
+    def found(mode: VectorStoreQueryMode, words: str | None, k: int = 1, **more: Any) -> list[str]:
+        query = VectorStoreQuery(vector, k, query_str=words, mode=mode, **more)
+        return store.query(query, shortlist=1).ids or []
+
+    assert found(VectorStoreQueryMode.DEFAULT, "gasket") == ["valve"]
+    # Both are first in one list, so either may be first in the fused one.
+    assert set(found(VectorStoreQueryMode.HYBRID, "gasket", 2)) == {"valve", "gasket"}
+    assert len(found(VectorStoreQueryMode.HYBRID, "gasket", hybrid_top_k=2)) == 2
+    assert found(VectorStoreQueryMode.HYBRID, None) == ["valve"], "no words: the vector alone"
+    for mode in (VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH):
+        assert found(mode, "the sieve, rinsed", 4)[0] == "sieve"
+        assert found(mode, "zeppelin", 4) == []
+        source = MetadataFilters(filters=[MetadataFilter(key="source", value="motor.md")])
+        assert found(mode, "the pump or the fan", 4, filters=source) == ["motor"]
+        with pytest.raises(InvalidInputError, match="needs words"):
+            found(mode, " ")
+    with pytest.raises(ConfigurationError, match="alpha has no effect"):
+        found(VectorStoreQueryMode.HYBRID, "gasket", alpha=0.5)
+    with pytest.raises(ConfigurationError, match="'svm' isn't there; there are default, hybrid"):
+        found(VectorStoreQueryMode.SVM, "gasket")
+
+
+async def test_retrievers_take_the_mode(
+    open_store: Open, model: Gemini2Embedding, emulator: Emulator
+) -> None:
+    index = index_over(open_store(hybrid=True), model)
+    before = items(emulator)
+    for mode in ("sparse", "text_search"):
+        ours = MatryoshkaRetriever(index, vector_store_query_mode=mode, similarity_top_k=1)
+        theirs = index.as_retriever(vector_store_query_mode=mode, similarity_top_k=1)
+        for retriever in (ours, theirs):
+            assert [one.node.node_id for one in retriever.retrieve("humming motor")] == ["motor"]
+            found = await retriever.aretrieve("humming motor")
+            assert [one.node.node_id for one in found] == ["motor"]
+    assert items(emulator) == before, "words alone are embedded by nobody"
+    hybrid = MatryoshkaRetriever(index, vector_store_query_mode="hybrid", similarity_top_k=2)
+    assert hybrid.retrieve("boiler")[0].node.node_id == "valve"
+    with pytest.raises(ConfigurationError, match="no query mode 'fuzzy'"):
+        MatryoshkaRetriever(index, vector_store_query_mode="fuzzy")
+
+
 def test_what_a_query_cannot_mean_is_refused(open_store: Open) -> None:
     store = open_store()
     with pytest.raises(ConfigurationError, match="hybrid"):
