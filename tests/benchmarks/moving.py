@@ -10,8 +10,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from cookbooks.qdrant_on_loopback import serve
 from tests.corpus.emulating import emulating
-from tests.corpus.moving import Moved, Task, check_whole, move_with_kills
+from tests.corpus.moving import Moved, Task, check_whole, move_once, move_with_kills
 
 FAULTS = ("429", "429_no_hint", "500", "503", "drop", "missing")
 
@@ -29,8 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--max-concurrency", type=int, default=4, help="requests in flight")
     add("--tiers", default="768,3072")
     add("--folder", type=Path, default=Path(tempfile.gettempdir()), help="for the collection")
+    add("--memory", metavar="N", type=int, nargs="+", help="measure memory, with so many documents")
     add("--json", action="store_true")
     options = parser.parse_args(arguments)
+    if options.memory:
+        return _memory(options.memory, options.words)
     home = Path(tempfile.mkdtemp(prefix="moving-", dir=options.folder))
     try:
         task = Task(
@@ -64,6 +68,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for what, value in figures.items():
             print(f"{what:44} {value}")
     return 0 if float(str(figures["tokens served / need"])) <= 1.01 else 1
+
+
+def _memory(sizes: Sequence[int], words: int) -> int:
+    """Peak memory of a process that moves so many documents to a server that keeps none."""
+    print(
+        f"{'documents':>10} {'peak RSS, MB':>13} {'documents a second':>19} {'checkpoint, MB':>15}"
+    )
+    for documents in sizes:
+        with (
+            tempfile.TemporaryDirectory(prefix="moving-") as folder,
+            emulating({"vectors": "pool", "log_requests": False}) as emulator,
+            serve() as server,
+        ):
+            # What a server keeps isn't the move's memory.
+            server.collections.local.upsert = lambda *_, **__: None  # type: ignore[method-assign, assignment]
+            task = Task(
+                documents,
+                Path(folder) / "checkpoint.sqlite",
+                words=words,
+                tiers=(768,),
+                url=str(server),
+                batch_size=40,
+                max_concurrency=8,
+                page=512,
+            )
+            told = move_once(task, emulator.base_url)
+            kept = sum(path.stat().st_size for path in Path(folder).iterdir())
+        assert told["stored"] == documents
+        rate = documents / told["seconds"]
+        print(f"{documents:10,} {told['peak_kb'] / 1024:13.1f} {rate:9,.0f} {kept / 1e6:15.1f}")
+    return 0
 
 
 def _figures(task: Task, moved: Moved) -> dict[str, object]:

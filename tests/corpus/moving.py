@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -40,18 +42,20 @@ class Task:
         max_concurrency: Requests in flight.
         page: Items of a page.
         shard: Which part, ``"0/1"`` for all.
+        name: The collection's.
     """
 
     documents: int
     checkpoint: Path
     words: int = 12
-    tiers: tuple[int, ...] = (128, 256)
+    tiers: tuple[int, ...] = (128, 768)
     path: Path | None = None
     url: str | None = None
     batch_size: int = 8
     max_concurrency: int = 4
     page: int = 256
     shard: str = "0/1"
+    name: str = "moved"
 
     @property
     def in_flight(self) -> int:
@@ -70,7 +74,7 @@ class Task:
     def collection(self) -> MatryoshkaCollection:
         """Where it goes."""
         return MatryoshkaCollection(
-            "moved", space=SPACE, tiers=self.tiers, path=self.path, url=self.url
+            self.name, space=SPACE, tiers=self.tiers, path=self.path, url=self.url
         )
 
     def command(self, base_url: str) -> list[str]:
@@ -84,6 +88,7 @@ class Task:
             "max-concurrency": self.max_concurrency,
             "page": self.page,
             "shard": self.shard,
+            "name": self.name,
             "base-url": base_url,
         }
         told |= {"path": self.path} if self.path else {"url": self.url}
@@ -137,6 +142,19 @@ def move_with_kills(task: Task, emulator: Emulating, kills: int, seed: int) -> M
     return done
 
 
+def move_once(task: Task, base_url: str) -> dict[str, float]:
+    """Run the move in a process of its own: items stored, seconds, and the peak of its memory.
+
+    Raises:
+        CalledProcessError: It failed.
+    """
+    done = subprocess.run(
+        task.command(base_url), cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
+    )
+    told: dict[str, float] = json.loads(done.stdout)
+    return told
+
+
 def check_whole(collection: MatryoshkaCollection, documents: int, words: int = 12) -> None:
     """See that each document is in the collection exactly once, with its payload and a vector.
 
@@ -159,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     for name in ("documents", "words", "batch-size", "max-concurrency", "page"):
         parser.add_argument(f"--{name}", type=int, required=True)
-    for name in ("tiers", "checkpoint", "shard", "base-url"):
+    for name in ("tiers", "checkpoint", "shard", "name", "base-url"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--path", type=Path)
     parser.add_argument("--url")
@@ -175,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with (
         embedder,
         MatryoshkaCollection(
-            "moved", space=SPACE, tiers=tiers, path=told.path, url=told.url
+            told.name, space=SPACE, tiers=tiers, path=told.path, url=told.url
         ) as target,
     ):
         report = reindex(
@@ -187,6 +205,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             page=told.page,
         )
     assert report.finished, report
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"stored": report.stored, "seconds": report.seconds, "peak_kb": peak}))
 
 
 if __name__ == "__main__":
