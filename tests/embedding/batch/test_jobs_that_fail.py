@@ -19,9 +19,10 @@ TEXTS = [f"text number {n}" for n in range(20)]
 KEYED = [(f"k{n}", text) for n, text in enumerate(TEXTS)]
 
 
-@pytest.fixture
-def right(embedder: Gemini2Embedder) -> dict[str, bytes]:
-    rows = embedder.embed_documents(TEXTS).vectors
+@pytest.fixture(scope="module")
+def right(running: Emulator) -> dict[str, bytes]:
+    with Gemini2Embedder(api_key=KEY, base_url=running.base_url, dimensions=3072) as embedder:
+        rows = embedder.embed_documents(TEXTS).vectors
     return {key: row.tobytes() for (key, _), row in zip(KEYED, rows, strict=True)}
 
 

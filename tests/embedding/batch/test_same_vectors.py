@@ -21,9 +21,15 @@ def collected(run: object) -> dict[str, Vectors]:
     return {key: vector for key, vector, _ in run.collect() if vector is not None}  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("side", ["document", "query"])
-@pytest.mark.parametrize("model", ["gemini-embedding-2", "gemini-embedding-001"])
-@pytest.mark.parametrize("dimensions", [None, 768])
+@pytest.mark.parametrize(
+    ("model", "side", "dimensions"),
+    [
+        ("gemini-embedding-2", "document", None),
+        ("gemini-embedding-2", "query", 768),
+        ("gemini-embedding-001", "document", 768),
+        ("gemini-embedding-001", "query", None),
+    ],
+)
 def test_texts_with_and_without_titles(
     make: Make, open_run: Open, model: str, side: Side, dimensions: int | None
 ) -> None:
