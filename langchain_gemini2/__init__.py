@@ -15,9 +15,10 @@ from langchain_gemini2.blob_parser import MultimodalBlobParser
 from langchain_gemini2.blocks import MediaPrompt, content_blocks, documents_message
 from langchain_gemini2.double_write import DoubleWriteVectorStore
 from langchain_gemini2.embeddings import Gemini2Embeddings
+from langchain_gemini2.retriever import MatryoshkaRetriever
 from langchain_gemini2.splitter import MultimodalSplitter, document_key
 from langchain_gemini2.tool import search_tool
-from langchain_gemini2.vectorstore import MatryoshkaRetriever, MatryoshkaVectorStore
+from langchain_gemini2.vectorstore import MatryoshkaVectorStore
 
 __all__ = [
     "DoubleWriteVectorStore",

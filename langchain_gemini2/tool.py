@@ -31,7 +31,8 @@ from gemini2_core.index.telling import (
 from gemini2_core.model import Modality
 from langchain_gemini2.blocks import Block, content_blocks
 from langchain_gemini2.embeddings import Gemini2Embeddings
-from langchain_gemini2.vectorstore import MatryoshkaRetriever, MatryoshkaVectorStore
+from langchain_gemini2.retriever import MatryoshkaRetriever
+from langchain_gemini2.vectorstore import MatryoshkaVectorStore
 
 __all__ = ["search_tool"]
 
