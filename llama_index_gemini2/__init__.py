@@ -18,6 +18,7 @@ from llama_index_gemini2.blocks import (
     nodes_message,
 )
 from llama_index_gemini2.corpus import NodesSource
+from llama_index_gemini2.double_write import DoubleWriteVectorStore
 from llama_index_gemini2.embedding import Gemini2Embedding
 from llama_index_gemini2.node_parser import MultimodalNodeParser, file_document
 from llama_index_gemini2.retriever import MatryoshkaRetriever
@@ -26,6 +27,7 @@ from llama_index_gemini2.vectorstore import MatryoshkaVectorStore
 
 __all__ = [
     "MEDIA_QA_PROMPT",
+    "DoubleWriteVectorStore",
     "Gemini2Embedding",
     "MatryoshkaRetriever",
     "MatryoshkaVectorStore",

@@ -126,6 +126,7 @@ def _matched(journal: Journal, sides: Sides, entry: Entry) -> tuple[CaughtUp, Se
             gone = [own for own in ids if own not in live]
         if gone:
             sides.remove(gone)
+            journal.void(gone, entry.number)
             deleted += len(gone)
     return CaughtUp(1, deleted=deleted), [entry]
 

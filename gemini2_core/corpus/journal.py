@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS entries (
     kind TEXT NOT NULL,
     own TEXT NOT NULL,
     body TEXT,
+    family TEXT,
     state TEXT NOT NULL DEFAULT 'begun',
     reason TEXT,
     whole INT NOT NULL,
@@ -76,26 +77,35 @@ class Journal:
         except sqlite3.DatabaseError as error:
             raise ConfigurationError(f"{self.path} can't be a journal: {error}") from error
 
-    def put(self, documents: Mapping[str, str]) -> list[int]:
-        """Note that documents (JSON by id) are about to be written; their numbers."""
-        return self._begin([("put", own, body) for own, body in documents.items()])
+    def put(
+        self, documents: Mapping[str, str], families: Mapping[str, str] | None = None
+    ) -> list[int]:
+        """Note that documents are about to be written; their numbers.
+
+        Args:
+            documents: JSON by id.
+            families: What a document was cut from, by id, for ``void_family``.
+        """
+        told = families or {}
+        return self._begin([("put", own, body, told.get(own)) for own, body in documents.items()])
 
     def delete(self, ids: Iterable[str]) -> list[int]:
         """Note that documents are about to be deleted; their numbers."""
-        return self._begin([("delete", own, None) for own in ids])
+        return self._begin([("delete", own, None, None) for own in ids])
 
     def delete_where(self, what: str) -> list[int]:
         """Note that everything is about to be deleted that ``what`` matches; its number."""
-        return self._begin([("where", what, None)])
+        return self._begin([("where", what, None, None)])
 
-    def _begin(self, told: Sequence[tuple[Kind, str, str | None]]) -> list[int]:
+    def _begin(self, told: Sequence[tuple[Kind, str, str | None, str | None]]) -> list[int]:
         with self._lock, self._rows:
             numbers = []
-            for kind, own, body in told:
+            for entry in told:
                 # Replaced: the last word on a document has the last number.
                 done = self._rows.execute(
-                    "INSERT OR REPLACE INTO entries (kind, own, body, whole) VALUES (?, ?, ?, ?)",
-                    (kind, own, body, kind == "where"),
+                    "INSERT OR REPLACE INTO entries (kind, own, body, family, whole) "
+                    "VALUES (?, ?, ?, ?, ?)",
+                    (*entry, entry[0] == "where"),
                 )
                 numbers.append(int(done.lastrowid or 0))
             return numbers
@@ -142,6 +152,24 @@ class Journal:
                 "SELECT 1 FROM entries WHERE own = ? AND kind = 'put' AND number > ?", (own, number)
             ).fetchone()
         return row is not None
+
+    def void(self, ids: Iterable[str], number: int) -> None:
+        """Say that documents that were written before an entry are deleted since."""
+        with self._lock, self._rows:
+            self._rows.executemany(
+                "UPDATE entries SET kind = 'delete', body = NULL "
+                "WHERE own = ? AND kind = 'put' AND number < ?",
+                [(own, number) for own in ids],
+            )
+
+    def void_family(self, family: str, number: int) -> None:
+        """``void`` for all that was cut from one thing."""
+        with self._lock, self._rows:
+            self._rows.execute(
+                "UPDATE entries SET kind = 'delete', body = NULL "
+                "WHERE family = ? AND kind = 'put' AND number < ?",
+                (family, number),
+            )
 
     def pages(self, size: int) -> Iterator[list[Entry]]:
         """All entries in their order, those that come meanwhile too; a "where" stands alone."""
