@@ -191,9 +191,11 @@ class Estimate:
     def price(self, modality: Modality, *, batch_api: bool = False) -> Interval:
         """US dollars for the tokens of one modality."""
         tokens = self.tokens.get(modality, Interval.certain(0.0))
-        # The table prices whole tokens; a million of them says the rate.
-        rate = self._spec.dollars({modality: 1_000_000}, batch_api=batch_api) / 1e6
-        return tokens.times(rate)
+        value, low, high = (
+            self._spec.dollars({modality: round(count)}, batch_api=batch_api)
+            for count in (tokens.value, tokens.low, tokens.high)
+        )
+        return Interval(value, low, high)
 
     @property
     def dollars(self) -> Interval:

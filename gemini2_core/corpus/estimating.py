@@ -62,7 +62,8 @@ def estimate(
 
     Every item is planned as the embedder plans it, with its prompt; nothing is embedded. Tokens
     of texts are our estimate, whose error is stated (``TEXT_ESTIMATE_SPREAD``); those of media
-    follow the documented rates, and the text that PDF pages hold counts on top. With ``exact``
+    follow the documented rates, and the text that PDF pages hold counts on top. Equal items count
+    each, though the embedder sends those of one call once. With ``exact``
     the service counts the texts (``countTokens``, which costs nothing but time and quota).
 
     Args:

@@ -35,7 +35,7 @@ class Measured:
         pdf_tokens: Tokens of the text in its PDF pages, by our estimate of what can be read there.
         media_tokens: Tokens of its media at the documented rates.
         contents: What is embedded for it and counts against a quota.
-        texts: What is sent as text, one a content.
+        texts: What is sent as text, part by part.
         request_bytes: Bytes of it in requests.
         payload_bytes: Bytes of its payload as JSON.
         finding: What will happen to it, and how a message tells it; None for nothing.
@@ -158,9 +158,7 @@ class Meter:
                 found.text_tokens += tokens
             else:
                 found.media_tokens[modality] = found.media_tokens.get(modality, 0) + tokens
-        text = _text(piece)
-        if text:
-            found.texts.append(text)
+        found.texts += [part for part in piece.parts if isinstance(part, str)]
         found.request_bytes += piece.size()
         if self.pdf_text:
             found.pdf_tokens += sum(

@@ -241,7 +241,9 @@ class CheckedSource(ABC):
             return Problem("unreadable", self._where(found.place), found.message)
         place, item, derived = found
         try:
-            point_id(item.id)
+            # Any text with something in it is an id; the rest is looked at.
+            if type(item.id) is not str or not item.id:
+                point_id(item.id)
         except Gemini2Error as error:
             return Problem("unreadable", self._where(place), str(error))
         if _is_empty(item.content):
