@@ -49,6 +49,11 @@ class Entry:
     payload: Payload
     tokens: Mapping[Modality, int]
 
+    @property
+    def words(self) -> str:
+        """Its texts, for a hybrid collection."""
+        return "\n\n".join(self.content.texts)
+
 
 @dataclass(slots=True)
 class Page:

@@ -13,7 +13,8 @@ from typing import TypeAlias
 from gemini2_core.corpus.checkpoint import Checkpoint, Identity
 from gemini2_core.corpus.filling import amark_filled, amark_filling
 from gemini2_core.corpus.item import Source
-from gemini2_core.corpus.moving import Move, Settings
+from gemini2_core.corpus.moving import Settings
+from gemini2_core.corpus.online import OnlineMove
 from gemini2_core.corpus.report import ReindexProgress, ReindexReport
 from gemini2_core.corpus.sources import sharded
 from gemini2_core.corpus.trying import dry_report, left_out
@@ -179,7 +180,7 @@ async def _moved(
     delete_removed: bool,
 ) -> ReindexReport:
     await _check_filled(target, noted, identity)
-    move = Move(
+    move = OnlineMove(
         source,
         embedder,
         target,

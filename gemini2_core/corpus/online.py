@@ -1,0 +1,182 @@
+"""A move online: pages are read, embedded and stored side by side, as fast as the quota lets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+
+from gemini2_core.corpus.checkpoint import Checkpoint, PaidRows
+from gemini2_core.corpus.item import Source
+from gemini2_core.corpus.moving import Move, Point, Settings
+from gemini2_core.corpus.pages import Entry, Page
+from gemini2_core.corpus.paying import Paid, pay
+from gemini2_core.embedding import Gemini2Embedder
+from gemini2_core.index import MatryoshkaCollection
+from gemini2_core.model import Modality, Vectors
+
+__all__ = ["OnlineMove"]
+
+#: Pages that are embedded or stored at once; one more is read. Two keep the quota busy while a
+#: third is being stored.
+_PAGES_AT_ONCE = 3
+#: What is in flight when a move has to stop gets this long to come in: it's paid for.
+_GRACE = 2.0
+#: Our count against the service's, before the first answer has shown how they compare.
+_MARGIN = 1.1
+
+
+class OnlineMove(Move):
+    """A move whose vectors come at once, from ``embed_contents``."""
+
+    def __init__(
+        self,
+        source: Source,
+        embedder: Gemini2Embedder,
+        target: MatryoshkaCollection,
+        checkpoint: Checkpoint,
+        settings: Settings,
+        *,
+        size: int,
+        hybrid: bool,
+    ) -> None:
+        super().__init__(source, embedder, target, checkpoint, settings, size=size, hybrid=hybrid)
+        self._reserved = self._told = self._foreseen = 0.0
+        self._room = asyncio.Semaphore(_PAGES_AT_ONCE)
+        self._storing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._kept: set[PaidRows] = set()
+
+    async def go(self) -> bool:
+        """Move what isn't there yet; see ``Move.go``."""
+        whole = False
+        async with self._reading() as reading:
+            try:
+                await self._expect(reading)
+                while not self.stopped and not self._cut:
+                    page = await reading.page()
+                    if page is None:
+                        whole = True
+                        break
+                    await self._send(page)
+                while self._tasks and not self._cut:
+                    await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:
+                self.stop("interrupted")
+                raise
+            finally:
+                await self._wind_up()
+        if self._error is not None:
+            raise self._error
+        return whole and not self._cut
+
+    def _cut_short(self) -> None:
+        super()._cut_short()
+        for rows in self._kept:
+            rows.ended = True
+        self._room.release()  # whoever waits for room looks up
+
+    async def _wind_up(self) -> None:
+        """See the pages off that are on their way, when they are to be cut short."""
+        if not self._tasks:
+            return
+        self._cut_short()
+        _, late = await asyncio.wait(self._tasks, timeout=_GRACE)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _send(self, page: Page) -> None:
+        """Start a page as soon as there is room for it, and money."""
+        await self._take(page)
+        if page.entries or page.moved_on:
+            await self._room.acquire()
+            price = await self._afford(page)
+            if not self._cut and (page.entries or page.moved_on):
+                self._reserved += price
+                task = asyncio.create_task(self._move(page, price))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+                return
+            self._room.release()
+        self._tell()
+
+    async def _afford(self, page: Page) -> float:
+        """What a page will cost; it is cut to what there is money for."""
+        limit = self._settings.max_dollars
+        while True:
+            prices = [self._price(entry) for entry in page.entries]
+            if limit is None:
+                return sum(prices)
+            left = limit - self._dollars - self._reserved
+            sums = np.cumsum(prices)
+            fitting = int(np.searchsorted(sums, left, side="right"))
+            if fitting == len(prices) or self._cut:
+                return sum(prices)
+            if not self._tasks:
+                break
+            # What is on its way may turn out cheaper than it was taken for.
+            await asyncio.wait(self._tasks)
+        del page.entries[fitting:]
+        self.stopped = f"the next item would bring the cost above ${limit:,.2f}"
+        return sum(prices[:fitting])
+
+    def _price(self, entry: Entry) -> float:
+        factor = max(1.0, self._told / self._foreseen) if self._foreseen else _MARGIN
+        return factor * self._embedder.dollars(entry.tokens)
+
+    async def _move(self, page: Page, price: float) -> None:
+        rows = PaidRows(self._checkpoint)
+        self._kept.add(rows)
+        try:
+            moved_on = await self._with_vectors(page)
+            paid = await pay(self._embedder.keeping(rows, dimensions=self._size), page.entries)
+            async with self._storing:
+                await self._store(page, paid, moved_on, rows)
+        except Exception as error:  # noqa: BLE001 - it ends the whole run, which raises it
+            if not rows.ended:
+                self._failed(error)
+        finally:
+            self._kept.discard(rows)
+            self._reserved -= price
+            self._room.release()
+        self._tell()
+
+    async def _store(
+        self,
+        page: Page,
+        paid: Paid,
+        moved_on: Sequence[tuple[Entry, Vectors]],
+        rows: PaidRows,
+    ) -> None:
+        there = [*zip(paid.entries, paid.rows, strict=True), *moved_on]
+        await self._put([Point(entry.id, entry.payload, row, entry.words) for entry, row in there])
+        share = rows.recovered / max(1, len(rows.keys))
+        recovered = _tokens(page.entries, share)
+        dollars = self._embedder.dollars(recovered) + paid.usage.dollars
+        await asyncio.to_thread(
+            self._checkpoint.acknowledged,
+            [entry.mark for entry, _ in there],
+            paid=rows.keys,
+            usage=paid.usage,
+            recovered=recovered,
+            dollars=dollars,
+        )
+        self._told += paid.usage.dollars
+        self._foreseen += self._embedder.dollars(_tokens(page.entries, 1 - share))
+        self._dollars += dollars
+        self.counts.stored += len(paid.entries)
+        self.counts.payloads += len(moved_on)
+        self.counts.done += len(there)
+        self.counts.usage += paid.usage
+        await self._refuse(paid.failures)
+
+
+def _tokens(entries: Sequence[Entry], share: float) -> dict[Modality, int]:
+    """A share of the tokens that entries were taken for."""
+    tokens: dict[Modality, int] = {}
+    for entry in entries:
+        for modality, count in entry.tokens.items():
+            tokens[modality] = tokens.get(modality, 0) + count
+    return {kind: round(count * share) for kind, count in tokens.items() if round(count * share)}
