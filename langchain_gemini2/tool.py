@@ -17,9 +17,10 @@ from pydantic import ValidationError
 
 from gemini2_core.content.media_types import modality_of
 from gemini2_core.errors import ConfigurationError, InvalidInputError, ServiceError
-from gemini2_core.index.asking import Asked, Asking, FieldLike
+from gemini2_core.index.asking import DESCRIPTION, MODALITIES, Asked, Asking, FieldLike
 from gemini2_core.index.filters import FilterLike
 from gemini2_core.index.telling import (
+    MEDIA,
     Answer,
     Limits,
     failure,
@@ -36,13 +37,7 @@ from langchain_gemini2.vectorstore import MatryoshkaVectorStore
 
 __all__ = ["search_tool"]
 
-_DESCRIPTION = (
-    "Search the indexed documents. Text, pictures, sound, film and PDF pages are in one index, "
-    "and what is found is returned with its media."
-)
 _DEFAULT_K = 4
-_MODALITIES = ("text", "image", "audio", "video", "document")
-_MEDIA = _MODALITIES[1:]
 _KINDS = {"image": Modality.IMAGE, "audio": Modality.AUDIO, "video": Modality.VIDEO}
 
 
@@ -50,14 +45,14 @@ def search_tool(
     source: MatryoshkaVectorStore | MatryoshkaRetriever,
     *,
     name: str = "search_documents",
-    description: str = _DESCRIPTION,
+    description: str = DESCRIPTION,
     fields: Mapping[str, FieldLike] | None = None,
-    modalities: Sequence[str] = _MODALITIES,
+    modalities: Sequence[str] = MODALITIES,
     k: int | None = None,
     max_k: int = 10,
     media_root: str | os.PathLike[str] | None = None,
     allow_remote: bool = False,
-    show: Sequence[str] = _MEDIA,
+    show: Sequence[str] = MEDIA,
     max_media: int = 8,
     max_bytes: int = 12_000_000,
     max_characters: int = 40_000,
@@ -104,8 +99,6 @@ def search_tool(
         >>> tool = search_tool(store, fields={"source": str, "page": int})  # doctest: +SKIP
         >>> agent = create_agent("google_genai:gemini-2.5-flash", tools=[tool])  # doctest: +SKIP
     """
-    if unknown := set(show) - set(_MEDIA):
-        raise ConfigurationError(f"show= takes {', '.join(_MEDIA)}, not {sorted(unknown)}")
     retriever = source if isinstance(source, MatryoshkaRetriever) else None
     store = source if retriever is None else retriever.vectorstore
     options: dict[str, Any] = {} if retriever is None else dict(retriever.search_kwargs)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
@@ -17,7 +18,7 @@ from llama_index.core.vector_stores.types import (
 )
 
 from gemini2_core.errors import ConfigurationError, InvalidInputError
-from gemini2_core.index import FilterLike, Shortlist
+from gemini2_core.index import FilterLike, Shortlist, read_filter
 from llama_index_gemini2.embedding import Gemini2Embedding
 from llama_index_gemini2.vectorstore import MatryoshkaVectorStore, check_space
 
@@ -95,8 +96,29 @@ class MatryoshkaRetriever(BaseRetriever):
         self._filters = filters
         self._doc_ids = None if doc_ids is None else list(doc_ids)
         told = {"shortlist": shortlist, "filter": filter, "node_ids": node_ids}
-        self._options = {name: value for name, value in told.items() if value is not None}
+        self._options: dict[str, Any] = {
+            name: value for name, value in told.items() if value is not None
+        }
         super().__init__(**more)
+
+    @property
+    def embed_model(self) -> BaseEmbedding:
+        """The model for the queries."""
+        return self._embed_model
+
+    @property
+    def similarity_top_k(self) -> int:
+        """How many nodes."""
+        return self._top_k
+
+    def narrowed(self, similarity_top_k: int, filter: FilterLike | None) -> Self:  # noqa: A002
+        """This retriever for another number of nodes, and a filter that holds beside its own."""
+        other = copy.copy(self)
+        other._top_k = similarity_top_k
+        both = (read_filter(self._options.get("filter")), read_filter(filter))
+        found = [one for one in both if one is not None]
+        other._options = {**self._options, "filter": {"must": found}} if found else self._options
+        return other
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         model, vector = self._embed_model, query_bundle.embedding

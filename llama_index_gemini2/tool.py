@@ -19,12 +19,11 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.indices.vector_store.base import VectorStoreIndex
 from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index.core.tools import FunctionTool, ToolMetadata, ToolOutput
-from llama_index.core.vector_stores.types import MetadataFilters
 
 from gemini2_core.errors import ConfigurationError, InvalidInputError, ServiceError
-from gemini2_core.index import FilterLike, Shortlist
-from gemini2_core.index.asking import Asked, Asking, FieldLike
+from gemini2_core.index.asking import DESCRIPTION, MODALITIES, Asked, Asking, FieldLike
 from gemini2_core.index.telling import (
+    MEDIA,
     Answer,
     Limits,
     failure,
@@ -41,36 +40,23 @@ from llama_index_gemini2.vectorstore import MatryoshkaVectorStore
 
 __all__ = ["search_tool"]
 
-_DESCRIPTION = (
-    "Search the indexed documents. Text, pictures, sound, film and PDF pages are in one index, "
-    "and what is found is returned with its media."
-)
-_MODALITIES = ("text", "image", "audio", "video", "document")
-_MEDIA = _MODALITIES[1:]
-
 
 def search_tool(
-    source: VectorStoreIndex | MatryoshkaVectorStore,
+    source: VectorStoreIndex | MatryoshkaVectorStore | MatryoshkaRetriever,
     *,
     name: str = "search_documents",
-    description: str = _DESCRIPTION,
+    description: str = DESCRIPTION,
     fields: Mapping[str, FieldLike] | None = None,
-    modalities: Sequence[str] = _MODALITIES,
-    k: int = 4,
+    modalities: Sequence[str] = MODALITIES,
+    k: int | None = None,
     max_k: int = 10,
     media_root: str | os.PathLike[str] | None = None,
     allow_remote: bool = False,
-    show: Sequence[str] = _MEDIA,
+    show: Sequence[str] = MEDIA,
     max_media: int = 8,
     max_bytes: int = 12_000_000,
     max_characters: int = 40_000,
     query_root: str | os.PathLike[str] | None = None,
-    embed_model: Gemini2Embedding | None = None,
-    shortlist: Shortlist | None = None,
-    filters: MetadataFilters | None = None,
-    filter: FilterLike | None = None,  # noqa: A002  # Qdrant's word
-    doc_ids: Sequence[str] | None = None,
-    node_ids: Sequence[str] | None = None,
 ) -> FunctionTool:
     """A tool for ``FunctionAgent`` that searches and returns text and media as content blocks.
 
@@ -82,14 +68,16 @@ def search_tool(
     ``RetrieverTool`` embeds ``"input is …"`` in place of the question, and shows no media.)
 
     Args:
-        source: A ``VectorStoreIndex`` over a ``MatryoshkaVectorStore``, or the store.
+        source: A ``VectorStoreIndex`` over a ``MatryoshkaVectorStore``, or the store; or a
+            ``MatryoshkaRetriever``, whose filters, short list and mode always hold, whatever the
+            model asks for.
         name: What the model calls it by.
         description: When to use it, for the model.
         fields: The metadata that may be filtered by, and nothing else can be: a type
             (``{"page": int}``), the values allowed (``{"system": ["fuel", "oil"]}``), or a
             ``FilterField``. Index them: ``payload_indexes`` of the store.
         modalities: The modalities that may be asked for: hits then hold such a medium; () for none.
-        k: How many results if the model doesn't say.
+        k: How many results if the model doesn't say; None for the retriever's, or 4.
         max_k: How many it may ask for.
         media_root: The folder that links are read from; None for the embedding model's own.
             Without either, only text is shown, and media that nodes hold as resources.
@@ -101,13 +89,6 @@ def search_tool(
         max_characters: Most characters of documents in one answer.
         query_root: A folder. If given, the model may also search with a file in it that it
             names: where your application puts what users attach.
-        embed_model: As in ``MatryoshkaRetriever``, like the others: they always hold, whatever
-            the model asks for.
-        shortlist: How many nodes the largest tier re-scores; None for 50.
-        filters: LlamaIndex's filters.
-        filter: A dict over the metadata, or a Qdrant filter.
-        doc_ids: Only nodes of these documents.
-        node_ids: Only these nodes.
 
     Raises:
         ConfigurationError: Arguments that can't work.
@@ -116,19 +97,12 @@ def search_tool(
         >>> tool = search_tool(index, fields={"source": str, "page": int})  # doctest: +SKIP
         >>> agent = FunctionAgent(tools=[tool], llm=GoogleGenAI())  # doctest: +SKIP
     """
-    if unknown := set(show) - set(_MEDIA):
-        raise ConfigurationError(f"show= takes {', '.join(_MEDIA)}, not {sorted(unknown)}")
-    options: dict[str, Any] = {
-        "embed_model": embed_model,
-        "shortlist": shortlist,
-        "filters": filters,
-        "doc_ids": doc_ids,
-        "node_ids": node_ids,
-    }
-    MatryoshkaRetriever(source, **options)  # refuses now what it would refuse at every search
-    model = embed_model or _model(source)
+    retriever = source if isinstance(source, MatryoshkaRetriever) else MatryoshkaRetriever(source)
+    embed_model = retriever.embed_model
+    model = embed_model if isinstance(embed_model, Gemini2Embedding) else None
     if query_root is not None and model is None:
         raise ConfigurationError("query_root= needs Gemini2Embedding: others embed only text")
+    k = retriever.similarity_top_k if k is None else k
     if media_root is None and model is not None:
         media_root = model.media_root
     asking = Asking(
@@ -136,10 +110,8 @@ def search_tool(
     )
     search = _Search(
         asking=asking,
-        source=source,
+        retriever=retriever,
         model=model,
-        options=options,
-        always=filter,
         limits=Limits(frozenset(show), max_media, max_bytes, max_characters),
         media_root=media_root,
         allow_remote=allow_remote,
@@ -177,10 +149,8 @@ class _Search:
     """One tool's way from a model's arguments to blocks."""
 
     asking: Asking
-    source: VectorStoreIndex | MatryoshkaVectorStore
+    retriever: MatryoshkaRetriever
     model: Gemini2Embedding | None
-    options: Mapping[str, Any]
-    always: FilterLike | None
     limits: Limits
     media_root: str | os.PathLike[str] | None
     allow_remote: bool
@@ -193,7 +163,7 @@ class _Search:
             query: QueryBundle | str = asked.query
             if asked.file is not None and self.model is not None:
                 query = self.model.get_query_bundle(asked.content(self.query_root))
-            found = self._retriever(asked).retrieve(query)
+            found = self._narrowed(asked).retrieve(query)
             blocks = self._blocks(asked, found)
         except (InvalidInputError, ServiceError) as error:
             return self._failed(arguments, error)
@@ -206,17 +176,14 @@ class _Search:
             if asked.file is not None and self.model is not None:
                 content = await asyncio.to_thread(asked.content, self.query_root)
                 query = await self.model.aget_query_bundle(content)
-            found = await self._retriever(asked).aretrieve(query)
+            found = await self._narrowed(asked).aretrieve(query)
             blocks = await asyncio.to_thread(self._blocks, asked, found)
         except (InvalidInputError, ServiceError) as error:
             return self._failed(arguments, error)
         return self._output(arguments, blocks, found)
 
-    def _retriever(self, asked: Asked) -> MatryoshkaRetriever:
-        where = asked.filter(self.always)
-        return MatryoshkaRetriever(
-            self.source, similarity_top_k=asked.k, filter=where, **self.options
-        )
+    def _narrowed(self, asked: Asked) -> MatryoshkaRetriever:
+        return self.retriever.narrowed(asked.k, asked.filter(None))
 
     def _blocks(self, asked: Asked, found: Sequence[NodeWithScore]) -> list[Block]:
         if not found:
@@ -265,11 +232,6 @@ class _Search:
                 exception=error,
             )
         )
-
-
-def _model(source: VectorStoreIndex | MatryoshkaVectorStore) -> Gemini2Embedding | None:
-    model = source._embed_model if isinstance(source, VectorStoreIndex) else source.embed_model
-    return model if isinstance(model, Gemini2Embedding) else None
 
 
 def _medium(

@@ -1,5 +1,6 @@
 """Finding it again: the Matryoshka collection."""
 
+from gemini2_core.index.asking import FilterField
 from gemini2_core.index.collection import MatryoshkaCollection
 from gemini2_core.index.copying import copy_collection
 from gemini2_core.index.filters import FilterLike, read_filter
@@ -12,6 +13,7 @@ from gemini2_core.index.tiers import VectorsFor
 
 __all__ = [
     "CollectionOptions",
+    "FilterField",
     "FilterLike",
     "Hit",
     "MatryoshkaCollection",

@@ -16,9 +16,16 @@ from gemini2_core.index.filters import FilterLike, JsonFilter, read_filter
 from gemini2_core.index.modalities import modality_filter
 from gemini2_core.model import Modality
 
-__all__ = ["Asked", "Asking", "FieldLike", "FilterField"]
+__all__ = ["DESCRIPTION", "MODALITIES", "Asked", "Asking", "FieldLike", "FilterField"]
 
-_MODALITIES = tuple(modality.lower() for modality in Modality)
+#: What a chat model is told that the search is for, if the developer says nothing better.
+DESCRIPTION = (
+    "Search the indexed documents. Text, pictures, sound, film and PDF pages are in one index, "
+    "and what is found is returned with its media."
+)
+#: What may be asked for: ``"text"``, ``"image"``, ``"audio"``, ``"video"``, ``"document"``.
+MODALITIES = tuple(modality.lower() for modality in Modality)
+
 _KINDS = {str: "text", int: "integer", float: "number", bool: "true or false", date: "date"}
 #: Names that would be read as a filter of Qdrant's own.
 _RESERVED = frozenset({"must", "should", "must_not", "min_should"})
@@ -114,17 +121,17 @@ class Asking:
         self,
         *,
         fields: Mapping[str, FieldLike] | None = None,
-        modalities: Sequence[str] = _MODALITIES,
+        modalities: Sequence[str] = MODALITIES,
         k: int = 4,
         max_k: int = 10,
         files: bool = False,
     ) -> None:
         if not 1 <= k <= max_k:
             raise ConfigurationError(f"k={k} must be from 1 to max_k={max_k}")
-        if strange := set(modalities) - set(_MODALITIES):
+        if strange := set(modalities) - set(MODALITIES):
             raise ConfigurationError(
                 f"there is no modality {', '.join(map(repr, sorted(strange)))}; "
-                f"there are {', '.join(_MODALITIES)}"
+                f"there are {', '.join(MODALITIES)}"
             )
         self._k = k
         self._fields = {name: _field(name, given) for name, given in (fields or {}).items()}

@@ -8,10 +8,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from gemini2_core.errors import Gemini2Error, ServiceError
+from gemini2_core.errors import ConfigurationError, Gemini2Error, ServiceError
 from gemini2_core.model import Modality
 
-__all__ = ["Answer", "Limits", "failure", "heading", "nothing_found", "opening", "rule_for"]
+__all__ = [
+    "MEDIA",
+    "Answer",
+    "Limits",
+    "failure",
+    "heading",
+    "nothing_found",
+    "opening",
+    "rule_for",
+]
+
+#: What may be shown beside text.
+MEDIA = tuple(modality.lower() for modality in Modality if modality is not Modality.TEXT)
 
 _Medium = TypeVar("_Medium")
 
@@ -29,12 +41,19 @@ class Limits:
         media: Most media.
         bytes: Most bytes of media, before base64 makes them a third more.
         characters: Most characters of the documents' own texts.
+
+    Raises:
+        ConfigurationError: Media that there aren't.
     """
 
     modalities: frozenset[str]
     media: int
     bytes: int
     characters: int
+
+    def __post_init__(self) -> None:
+        if unknown := self.modalities - set(MEDIA):
+            raise ConfigurationError(f"show= takes {', '.join(MEDIA)}, not {sorted(unknown)}")
 
 
 class Answer(Generic[_Medium]):

@@ -22,8 +22,7 @@ from pydantic import Field, SecretStr
 
 from gemini2_core.emulator import Emulator
 from gemini2_core.errors import ConfigurationError, IndexMismatchError
-from gemini2_core.index import MatryoshkaCollection
-from gemini2_core.index.asking import FilterField
+from gemini2_core.index import FilterField, MatryoshkaCollection
 from langchain_gemini2 import Gemini2Embeddings, MatryoshkaVectorStore, search_tool
 from tests.langchain.conftest import CORPUS
 from tests.wire import KEY, kinds, sent
@@ -242,6 +241,24 @@ def test_hostile_text_stays_data(make: Make, corpus: Path) -> None:
     assert [one.type for one in answer["messages"]] == ["human", "ai", "tool", "ai"]
 
 
+def test_what_was_found_outlives_the_turn_in_a_checkpoint(
+    store: MatryoshkaVectorStore, corpus: Path
+) -> None:
+    from langchain.agents import create_agent
+    from langgraph.checkpoint.memory import InMemorySaver
+
+    model = scripted({"query": "fuel pump exploded view", "modality": "image", "k": 1})
+    agent = create_agent(model, tools=[search_tool(store)], checkpointer=InMemorySaver())
+    thread: Any = {"configurable": {"thread_id": "1"}}
+    agent.invoke({"messages": [HumanMessage("Which part?")]}, thread)
+    told = agent.get_state(thread).values["messages"][2]
+    assert isinstance(told, ToolMessage)
+    assert media(told) == [("image/png", (corpus / "figures/fuel-pump.png").read_bytes())]
+    document = Document.model_validate(told.artifact[0])  # LangGraph keeps it as a dict
+    assert document.id == "pump"
+    assert isinstance(document.metadata["score"], float)
+
+
 # What may be asked
 
 
@@ -353,6 +370,16 @@ def test_nothing_found_is_said_in_words(store: MatryoshkaVectorStore) -> None:
     assert answer.content == [
         {"type": "text", "text": "Nothing was found. Search again without filters and modality."}
     ]
+
+
+def test_a_server_is_asked_to_index_what_modalities_are_filtered_by(make: Make) -> None:
+    """Qdrant Cloud refuses filters on fields without an index."""
+    from tests.index.recorder import recorder
+
+    with recorder() as server, MatryoshkaVectorStore(make(), url=server.url) as store:
+        store.collection.open()
+        asked = server.of("PUT", "/index")
+    assert [one.body for one in asked] == [{"field_name": "_modalities", "field_schema": "keyword"}]
 
 
 # A file as the query

@@ -24,7 +24,12 @@ from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
 
 from gemini2_core.emulator import Emulator
 from gemini2_core.errors import ConfigurationError, IndexMismatchError
-from llama_index_gemini2 import Gemini2Embedding, MatryoshkaVectorStore, search_tool
+from llama_index_gemini2 import (
+    Gemini2Embedding,
+    MatryoshkaRetriever,
+    MatryoshkaVectorStore,
+    search_tool,
+)
 from tests.llama_index.conftest import Make
 from tests.wire import KEY, kinds, sent
 
@@ -243,7 +248,7 @@ async def test_filters_and_modality_hold_in_the_first_pass(
     store = MatryoshkaVectorStore(model, tiers=TIERS, **where)
     store.add(model(nodes()))
     fields = {"source": str, "n": int, "draft": bool}
-    tool = search_tool(store, fields=fields, k=1, shortlist=1)
+    tool = search_tool(MatryoshkaRetriever(store, shortlist=1), fields=fields, k=1)
 
     async def found(**arguments: Any) -> list[str]:
         horn = {"query": "low pressure warning horn", **arguments}
@@ -259,12 +264,25 @@ async def test_filters_and_modality_hold_in_the_first_pass(
     await store.aclose()
 
 
-def test_what_the_developer_filters_always_holds(store: MatryoshkaVectorStore) -> None:
-    below = MetadataFilters(filters=[MetadataFilter(key="n", value=1)])
-    for mine in ({"filters": below}, {"filter": {"n": 1}}, {"node_ids": ["pump"]}):
-        tool = search_tool(store, fields={"n": int}, **mine)
-        assert ids(ask(tool, query="low pressure warning horn")) == ["pump"]
-        assert ids(ask(tool, query="horn", filters={"n": 2})) == []
+@pytest.mark.parametrize("own", ["filters", "filter", "node_ids"])
+async def test_what_the_developer_filters_always_holds(
+    store: MatryoshkaVectorStore, own: str
+) -> None:
+    ways: dict[str, Any] = {
+        "filters": MetadataFilters(filters=[MetadataFilter(key="n", value=1)]),
+        "filter": {"n": 1},
+        "node_ids": ["pump"],
+    }
+    mine = MatryoshkaRetriever(store, **{own: ways[own]})
+    tool = search_tool(mine, fields={"n": int})
+    horn = {"query": "low pressure warning horn"}
+    assert ids(ask(tool, **horn)) == ["pump"]
+    assert ids(ask(tool, **horn, filters={"n": 2})) == []
+    assert ids(await tool.acall(**horn, modality="image", filters={"n": {"gte": 0}})) == ["pump"]
+    assert [found.node.node_id for found in mine.retrieve("horn")] == ["pump"], "it stays as it was"
+    every = MatryoshkaRetriever(store, similarity_top_k=5)
+    assert len(ids(ask(search_tool(every), **horn))) == 5, "the retriever's number"
+    assert len(ids(ask(search_tool(every), **horn, k=2))) == 2
 
 
 @pytest.mark.parametrize(
@@ -350,9 +368,9 @@ def test_the_developers_mistakes_are_raised(make: Make, store: MatryoshkaVectorS
             search_tool(store, **wrong)
     with pytest.raises(ConfigurationError, match="embedding model"):
         search_tool(MatryoshkaVectorStore(None, collection=store.collection))
-    other = make(dimensions=768, task_type="CLUSTERING")
+    other = MatryoshkaRetriever(store, embed_model=make(dimensions=768, task_type="CLUSTERING"))
     with pytest.raises(IndexMismatchError):
-        ask(search_tool(store, embed_model=other), query="pump")
+        ask(search_tool(other), query="pump")
 
 
 def test_the_nodes_come_along_with_their_scores(store: MatryoshkaVectorStore) -> None:
