@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import numpy as np
-
 from gemini2_core.errors import (
     ConfigurationError,
     Gemini2Error,
@@ -21,44 +19,27 @@ from gemini2_core.errors import (
     IndexUnavailableError,
     MissingExtraError,
 )
+from gemini2_core.index import operations as op
 from gemini2_core.index.backend import InThread
 from gemini2_core.index.durable import sync_folder, write_json
 from gemini2_core.index.edge_aliases import FolderAliases
-from gemini2_core.index.edge_booleans import BOOLEANS_KEY, with_booleans, without_booleans
+from gemini2_core.index.edge_booleans import BOOLEANS_KEY
 from gemini2_core.index.edge_filters import edge_filter
-from gemini2_core.index.filters import JsonFilter
+from gemini2_core.index.edge_words import (
+    engine_filter,
+    engine_id,
+    engine_layout,
+    engine_point,
+    engine_query,
+    engine_scroll,
+    read_point,
+)
 from gemini2_core.index.lock import WriterLock
 from gemini2_core.index.operations import (
-    AddVector,
-    Aliases,
-    Collections,
-    Count,
-    Create,
-    Delete,
-    Describe,
     Description,
-    Drop,
-    DropAlias,
     FieldType,
-    Flush,
-    IndexField,
     Layout,
-    Numbers,
     Operation,
-    Optimize,
-    Pass,
-    Point,
-    PointAlias,
-    Query,
-    Retrieve,
-    Scored,
-    Scroll,
-    SetVectors,
-    Sparse,
-    Together,
-    Tune,
-    Upsert,
-    WriteMark,
 )
 
 if TYPE_CHECKING:
@@ -73,7 +54,6 @@ _MARK_FILE = "gemini2.json"
 _CONFIG_FILE = "edge_config.json"
 # Comparing with this many points one by one takes a few milliseconds; a graph is worth it beyond.
 _WAITING = 20_000
-_FULL_SCAN_KB = 10_000
 # A build holds Python's lock for as long as it takes, so it has a process of its own.
 _BUILD = "import sys, qdrant_edge as e; s = e.EdgeShard.load(sys.argv[1]); s.optimize(); s.close()"
 
@@ -142,56 +122,60 @@ class EdgeBackend(InThread):
 
     def _done(self, operation: Operation[Any]) -> object:
         match operation:
-            case Describe():
+            case op.Describe():
                 return self._describe()
-            case Create(layout, mark):
+            case op.Create(layout, mark):
                 return self._create(layout, mark)
-            case WriteMark(mark):
+            case op.WriteMark(mark):
                 self._write_mark(self._folder, mark)
-            case IndexField(field, kind):
+            case op.IndexField(field, kind):
                 self._index(field, kind)
-            case Together():
+            case op.Together():
                 return self.in_turn(operation)
-            case Upsert(points):
-                self._update("upsert_points", [self._point(one) for one in points])
-            case AddVector(name, size):
+            case op.Upsert(points):
+                self._update("upsert_points", [engine_point(one) for one in points])
+            case op.AddVector(name, size):
                 if name not in self._config()["vectors"]:
                     distance = self._edge.Distance.Cosine
                     self._update("create_dense_vector", name, size, distance)
-            case Tune(layout):
+            case op.Tune(layout):
                 self._tune(layout)
-            case SetVectors(name, ids, vectors):
+            case op.SetVectors(name, ids, vectors):
                 rows = [
                     self._edge.PointVectors(own, {name: row})
                     for own, row in zip(ids, vectors.tolist(), strict=True)
                 ]
                 self._update("update_vectors", rows)
-            case Retrieve(ids, vectors=names):
-                return [_read(one) for one in self._opened().retrieve(list(ids), True, list(names))]
-            case Delete(ids, filter=where):
+            case op.Retrieve(ids, vectors=names):
+                return [
+                    read_point(one) for one in self._opened().retrieve(list(ids), True, list(names))
+                ]
+            case op.Delete(ids, filter=where):
                 if ids is not None:
                     self._update("delete_points", list(ids))
                 else:
                     self._update("delete_points_by_filter", edge_filter(where or {}))
-            case Count(filter=where):
-                return self._opened().count(self._edge.CountRequest(True, self._filter(where)))
-            case Scroll(limit, offset, filter=where, vectors=names):
-                return self._scroll(limit, offset, where, names)
-            case Query(last, vectors=names):
-                return self._query(last, names)
-            case Flush():
+            case op.Count(filter=where):
+                return self._opened().count(self._edge.CountRequest(True, engine_filter(where)))
+            case op.Scroll():
+                page, after = self._opened().scroll(engine_scroll(operation))
+                return [read_point(one) for one in page], engine_id(after)
+            case op.Query():
+                found = self._opened().query(engine_query(operation))
+                return [op.Scored(read_point(one), float(one.score)) for one in found]
+            case op.Flush():
                 self._opened().flush()
-            case Optimize(only_if_due):
+            case op.Optimize(only_if_due):
                 self._optimize(only_if_due)
-            case Drop():
+            case op.Drop():
                 self._drop()
-            case Collections():
+            case op.Collections():
                 return sorted(path.parent.name for path in self._home.glob(f"*/{_CONFIG_FILE}"))
-            case Aliases():
+            case op.Aliases():
                 return self._aliases.read()
-            case PointAlias(alias, collection):
+            case op.PointAlias(alias, collection):
                 self._point_alias(alias, collection)
-            case DropAlias(alias):
+            case op.DropAlias(alias):
                 with self._aliases.held():
                     self._aliases.set(alias, None)
             case _:
@@ -271,7 +255,7 @@ class EdgeBackend(InThread):
         new = self._home / f".{self._name}.new"
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
-        self._edge.EdgeShard.create(str(new), self._laid_out(layout)).close()
+        self._edge.EdgeShard.create(str(new), engine_layout(layout)).close()
         self._write_mark(new, mark)
         with self._aliases.held():
             if self._name in self._aliases.read():
@@ -322,43 +306,10 @@ class EdgeBackend(InThread):
 
     # ---- layout
 
-    def _laid_out(self, layout: Layout) -> qdrant_edge.EdgeConfig:
-        import qdrant_edge as edge
-
-        names = list(layout.vectors)
-        words = edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)
-        return edge.EdgeConfig(
-            vectors={
-                name: self._tier(size, layout, first=name == names[0])
-                for name, size in layout.vectors.items()
-            },
-            sparse_vectors={layout.sparse: words} if layout.sparse else None,
-            payload_memory=edge.Memory.Cold,
-        )
-
-    def _tier(self, size: int, layout: Layout, *, first: bool) -> qdrant_edge.EdgeVectorParams:
-        import qdrant_edge as edge
-
-        if not first:
-            # Only re-scored: no graph, and the disk is where it lives.
-            graph = edge.HnswIndexConfig(0, layout.ef_construct, _FULL_SCAN_KB)
-            return edge.EdgeVectorParams(
-                size, edge.Distance.Cosine, memory=edge.Memory.Cold, hnsw_config=graph
-            )
-        return edge.EdgeVectorParams(
-            size,
-            edge.Distance.Cosine,
-            memory=edge.Memory.Cold,
-            hnsw_config=edge.HnswIndexConfig(layout.m, layout.ef_construct, _FULL_SCAN_KB),
-            quantization_config=edge.ScalarQuantizationConfig(
-                edge.ScalarType.Int8, quantile=0.99, memory=edge.Memory.Pinned
-            ),
-        )
-
     def _tune(self, layout: Layout) -> None:
         self._opened().flush()
         self._unload()
-        self._shard = self._edge.EdgeShard.load(str(self._folder), self._laid_out(layout))
+        self._shard = self._edge.EdgeShard.load(str(self._folder), engine_layout(layout))
 
     def _optimize(self, only_if_due: bool) -> None:
         shard = self._opened()
@@ -395,78 +346,7 @@ class EdgeBackend(InThread):
             schema = getattr(self._edge.PayloadSchemaType, kind.capitalize())
             self._update("create_field_index", field, schema)
 
-    def _point(self, one: Point) -> qdrant_edge.Point:
-        vectors = {name: self._vector(vector) for name, vector in one.vectors.items()}
-        return self._edge.Point(one.id, vectors, with_booleans(one.payload))
-
-    def _vector(self, vector: Numbers | Sparse) -> Any:
-        if isinstance(vector, Sparse):
-            return self._edge.SparseVector(vector.indices, vector.values)
-        # A third of the time that a list or the array itself takes to be read.
-        return memoryview(np.ascontiguousarray(vector))  # type: ignore[arg-type]  # it has a buffer
-
-    def _filter(self, given: JsonFilter | None) -> qdrant_edge.Filter | None:
-        return None if given is None else edge_filter(given)
-
-    def _scroll(
-        self, limit: int, offset: int | str | None, where: JsonFilter | None, names: tuple[str, ...]
-    ) -> tuple[list[Point], int | str | None]:
-        request = self._edge.ScrollRequest(offset, limit, self._filter(where), True, list(names))
-        points, after = self._opened().scroll(request)
-        return [_read(one) for one in points], _own(after)
-
-    def _query(self, last: Pass, names: tuple[str, ...]) -> list[Scored]:
-        request = self._edge.QueryRequest(
-            limit=last.limit,
-            query=self._asked(last),
-            prefetches=[self._prefetch(one) for one in last.before],
-            with_vector=list(names),
-            with_payload=True,
-            filter=self._filter(last.filter),
-            params=self._params(last),
-        )
-        return [Scored(_read(one), float(one.score)) for one in self._opened().query(request)]
-
-    def _asked(self, one: Pass) -> Any:
-        if one.query is None:
-            return self._edge.Fusion.Rrf(2)  # the k of Qdrant's own fusion
-        return self._edge.Query.Nearest(self._vector(one.query), using=one.using)
-
-    def _prefetch(self, one: Pass) -> qdrant_edge.Prefetch:
-        return self._edge.Prefetch(
-            limit=one.limit,
-            query=self._asked(one),
-            prefetches=[self._prefetch(before) for before in one.before],
-            params=self._params(one),
-            filter=self._filter(one.filter),
-        )
-
-    def _params(self, one: Pass) -> qdrant_edge.SearchParams | None:
-        import qdrant_edge as edge
-
-        if one.exact:
-            ignored = edge.QuantizationSearchParams(ignore=True)
-            return edge.SearchParams(exact=True, quantization=ignored)
-        if one.ef is None and one.rescore is None:
-            return None
-        rescored = edge.QuantizationSearchParams(rescore=one.rescore)
-        return edge.SearchParams(hnsw_ef=one.ef, quantization=rescored)
-
 
 def _check_name(name: str) -> None:
     if name.startswith(".") or Path(name).name != name or "\\" in name or ":" in name:
         raise ConfigurationError(f"a collection in a folder can't be named {name!r}")
-
-
-def _own(given: Any) -> Any:
-    return given if given is None or isinstance(given, int) else str(given)
-
-
-def _read(one: Any) -> Point:
-    vectors: dict[str, Numbers | Sparse] = {}
-    for name, vector in (one.vector or {}).items():
-        if hasattr(vector, "indices"):
-            vectors[name] = Sparse(list(vector.indices), list(vector.values))
-        else:
-            vectors[name] = np.asarray(vector, dtype=np.float32)
-    return Point(_own(one.id), vectors, without_booleans(one.payload or {}))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import orjson
 
 from gemini2_core.errors import InvalidInputError
 from gemini2_core.index.ids import ID_KEY, Payload, PointId, caller_id, point_id
-from gemini2_core.index.operations import Numbers, Point, Scored
+from gemini2_core.index.operations import Numbers, Point, Scored, Sparse
 from gemini2_core.index.results import Hit, Record
 
-__all__ = ["plain_json", "read_payload", "to_hit", "to_record"]
+__all__ = ["plain_json", "read_payload", "read_vectors", "to_hit", "to_record"]
 
 
 def plain_json(given: Mapping[str, object], what: str) -> dict[str, object]:
@@ -37,6 +38,16 @@ def read_payload(own: PointId, given: Mapping[str, object]) -> Payload:
     if point_id(own) != own:
         payload[ID_KEY] = own
     return payload
+
+
+def read_vectors(given: Mapping[str, Any]) -> dict[str, Numbers | Sparse]:
+    """A point's vectors as an engine gives them."""
+    return {
+        name: Sparse(list(vector.indices), list(vector.values))
+        if hasattr(vector, "indices")
+        else np.asarray(vector, dtype=np.float32)
+        for name, vector in given.items()
+    }
 
 
 def to_record(point: Point, vector: str) -> Record:

@@ -8,76 +8,30 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import numpy as np
-import orjson
-
 from gemini2_core.errors import (
-    AuthenticationError,
     ConfigurationError,
     Gemini2Error,
     IndexUnavailableError,
     MissingExtraError,
 )
 from gemini2_core.index.backend import InThread
-from gemini2_core.index.filters import JsonFilter
-from gemini2_core.index.operations import (
-    AddVector,
-    Aliases,
-    Collections,
-    Count,
-    Create,
-    Delete,
-    Describe,
-    Description,
-    Drop,
-    DropAlias,
-    Flush,
-    IndexField,
-    Layout,
-    Numbers,
-    Operation,
-    Optimize,
-    Pass,
-    Point,
-    PointAlias,
-    Query,
-    Retrieve,
-    Scored,
-    Scroll,
-    SetVectors,
-    Sparse,
-    Together,
-    Tune,
-    Upsert,
-    WriteMark,
-)
+from gemini2_core.index.operations import Create, Describe, Operation, Together
+from gemini2_core.index.qdrant_errors import ExistsError, NotFoundError, is_passing, told_error
+from gemini2_core.index.qdrant_words import Call, ClientWords
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
-    from qdrant_client import AsyncQdrantClient, QdrantClient, models
+    from qdrant_client import AsyncQdrantClient, QdrantClient
 
 __all__ = ["QdrantBackend"]
 
 _T = TypeVar("_T")
-_Read = Callable[[Any], _T]
-_Call = tuple[str, dict[str, object], _Read[_T]]
 
 _BATCH = 100
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 4.0
-_PASSING = {408, 425, 429, 500, 502, 503, 504}
-
-
-class _NotFoundError(Exception):
-    """There is no such collection."""
-
-
-class _ExistsError(Exception):
-    """There is such a collection already."""
 
 
 class QdrantBackend(InThread):
@@ -118,7 +72,7 @@ class QdrantBackend(InThread):
             raise MissingExtraError(
                 "A Qdrant collection", extra="qdrant", package="qdrant-client"
             ) from error
-        self._models: ModuleType = qdrant_client.models
+        models = qdrant_client.models
         self._name = name
         self.batch_size = _BATCH
         self.side_by_side = 4 * parallel
@@ -153,13 +107,17 @@ class QdrantBackend(InThread):
                 or f"{host}:{options.get('port')}"
             )
             self._options = options
+        self._words = ClientWords(name, models, remote=self._remote)
 
     def beside(self, name: str) -> QdrantBackend:
         """Another collection at the same address, over the same client as long as it is open."""
         if self._remote or self._async_client is None:
             self._sync()
+        import qdrant_client
+
         other = copy.copy(self)
         other._name, other._own, other._pool = name, False, None
+        other._words = ClientWords(name, qdrant_client.models, remote=self._remote)
         other._async_clients = weakref.WeakKeyDictionary()
         return other
 
@@ -169,26 +127,24 @@ class QdrantBackend(InThread):
         """Do one thing, repeating what failed in passing."""
         if isinstance(operation, Together):
             return cast("_T", self._together(operation))
-        call = self._call(operation)
+        call = self._words.call(operation)
         if call is None:
             return cast("_T", None)
-        method, arguments, read = call
         if not self._remote:
             # Python's own brute force isn't meant for several threads.
             with self._lock:
-                return self._once(operation, method, arguments, read)
+                return self._once(operation, call)
         for wait in self._waits(operation):
             try:
-                return self._once(operation, method, arguments, read)
+                return self._once(operation, call)
             except IndexUnavailableError as error:
-                if wait is None or not _passing(error):
+                if wait is None or not is_passing(error):
                     raise
                 time.sleep(wait)
         raise AssertionError("the last wait is None")
 
-    def _once(
-        self, operation: Operation[_T], method: str, arguments: dict[str, object], read: _Read[_T]
-    ) -> _T:
+    def _once(self, operation: Operation[_T], call: Call[_T]) -> _T:
+        method, arguments, read = call
         try:
             return read(getattr(self._sync(), method)(**arguments))
         except Exception as error:  # noqa: BLE001  # the client raises its own and httpx's and grpc's
@@ -214,7 +170,7 @@ class QdrantBackend(InThread):
             return await super().arun(operation)
         if isinstance(operation, Together):
             return cast("_T", await self._atogether(operation))
-        call = self._call(operation)
+        call = self._words.call(operation)
         if call is None:
             return cast("_T", None)
         method, arguments, read = call
@@ -226,7 +182,7 @@ class QdrantBackend(InThread):
                 try:
                     return self._failed(operation, error)
                 except IndexUnavailableError as failed:
-                    if wait is None or not _passing(failed):
+                    if wait is None or not is_passing(failed):
                         raise
             await asyncio.sleep(wait)
         raise AssertionError("the last wait is None")
@@ -261,83 +217,18 @@ class QdrantBackend(InThread):
         if isinstance(error, Gemini2Error):
             raise error
         try:
-            raise self._told(error) from error
-        except _NotFoundError:
+            raise told_error(error, self.where, remote=self._remote) from error
+        except NotFoundError:
             if isinstance(operation, Describe):
                 return cast("_T", None)
             raise IndexUnavailableError(
                 f"there is no collection {self._name!r} at {self.where} any more",
                 code=404,
             ) from error
-        except _ExistsError:
+        except ExistsError:
             if isinstance(operation, Create):
                 return cast("_T", False)
             raise IndexUnavailableError(f"{self.where}: {error}", code=409) from error
-
-    def _told(self, error: Exception) -> Exception:
-        """The client's many errors as one of ours."""
-        from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
-        from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
-
-        match error:
-            case UnexpectedResponse(status_code=int(code)):
-                return self._by_status(code, _reason(error))
-            case ResourceExhaustedResponse():
-                return self._by_status(429, str(error))
-            case ResponseHandlingException(source=source):
-                cause = f"{type(source).__name__}: {source}".rstrip(": ")
-                if isinstance(source, ValueError):
-                    return IndexUnavailableError(
-                        f"Qdrant at {self.where} answered what its client can't read: {cause}",
-                        code=200,
-                    )
-                # Broken off or refused: httpx's words, and nothing came back.
-                return IndexUnavailableError(
-                    f"Qdrant at {self.where} didn't answer ({cause}). Is it running, "
-                    "and is the address right?"
-                )
-        if type(error).__module__.startswith("grpc"):
-            return self._by_grpc(error)
-        text = str(error)
-        if isinstance(error, ValueError) and not self._remote:
-            if "not found" in text and "Collection" in text:
-                return _NotFoundError()
-            if "already exists" in text:
-                return _ExistsError()
-        return IndexUnavailableError(f"Qdrant at {self.where} failed: {text or repr(error)}")
-
-    def _by_status(self, code: int, reason: str) -> Exception:
-        if code == 404:
-            return _NotFoundError()
-        if code == 409 or (code == 400 and "already exists" in reason):
-            return _ExistsError()
-        if code in {401, 403}:
-            return AuthenticationError(
-                f"Qdrant at {self.where} refused the key (api_key=): {reason}", code=code
-            )
-        word = "failed" if code >= 500 or code == 429 else "refused"
-        return IndexUnavailableError(f"Qdrant at {self.where} {word} ({code}): {reason}", code=code)
-
-    def _by_grpc(self, error: Exception) -> Exception:
-        status = getattr(error, "code", lambda: None)()
-        name = getattr(status, "name", "UNKNOWN")
-        reason = str(getattr(error, "details", lambda: "")() or error)
-        codes = {
-            "NOT_FOUND": 404,
-            "ALREADY_EXISTS": 409,
-            "UNAUTHENTICATED": 401,
-            "PERMISSION_DENIED": 403,
-            "INVALID_ARGUMENT": 400,
-            "RESOURCE_EXHAUSTED": 429,
-            "DEADLINE_EXCEEDED": 504,
-            "INTERNAL": 500,
-        }
-        if name in codes:
-            return self._by_status(codes[name], reason)
-        return IndexUnavailableError(
-            f"Qdrant at {self.where} didn't answer ({name}: {reason}). Is it running, "
-            "and is the address right?"
-        )
 
     # ---- clients
 
@@ -385,283 +276,3 @@ class QdrantBackend(InThread):
         if client is not None:
             await client.close()
         await super().aclose()
-
-    # ---- what each operation is in the client's words
-
-    def _call(self, operation: Operation[_T]) -> _Call[_T] | None:
-        """Method, arguments and reader; None for what this engine does by itself."""
-        call = self._worded(operation)
-        return cast("_Call[_T] | None", call)
-
-    def _worded(self, operation: Operation[Any]) -> _Call[Any] | None:
-        models = self._models
-        at: dict[str, object] = {"collection_name": self._name}
-        match operation:
-            case Describe():
-                return "get_collection", at, _description
-            case Create(layout, mark):
-                return "create_collection", at | self._created(layout, mark), _true
-            case WriteMark(mark):
-                return "update_collection", at | {"metadata": dict(mark)}, _nothing
-            case IndexField(field, kind):
-                if not self._remote:
-                    return None
-                arguments = {"field_name": field, "field_schema": kind, "wait": True}
-                return "create_payload_index", at | arguments, _nothing
-            case Upsert(points):
-                told = [
-                    models.PointStruct(
-                        id=p.id, vector=self._vectors(p.vectors), payload=dict(p.payload)
-                    )
-                    for p in points
-                ]
-                return "upsert", at | {"points": told, "wait": True}, _nothing
-            case AddVector(name, size):
-                config = models.DenseVectorNameConfig(
-                    dense=models.DenseVectorConfig(size=size, distance=models.Distance.COSINE)
-                )
-                arguments = {"vector_name": name, "vector_name_config": config}
-                return "create_vector_name", at | arguments, _nothing
-            case SetVectors(name, ids, vectors):
-                told = [
-                    models.PointVectors(id=own, vector={name: self._vector(row)})
-                    for own, row in zip(ids, vectors, strict=True)
-                ]
-                return "update_vectors", at | {"points": told, "wait": True}, _nothing
-            case Retrieve(ids, vectors=names):
-                arguments = {"ids": list(ids), "with_vectors": list(names) or False}
-                return "retrieve", at | arguments | {"with_payload": True}, _points
-            case Delete(ids, filter=where):
-                selector = (
-                    models.PointIdsList(points=list(ids))
-                    if ids is not None
-                    else models.FilterSelector(filter=self._filter(where) or models.Filter())
-                )
-                return "delete", at | {"points_selector": selector, "wait": True}, _nothing
-            case Count(filter=where):
-                arguments = {"count_filter": self._filter(where), "exact": True}
-                return "count", at | arguments, _count
-            case Scroll(limit, offset, filter=where, vectors=names):
-                arguments = {
-                    "scroll_filter": self._filter(where),
-                    "limit": limit,
-                    "offset": offset,
-                    "with_payload": True,
-                    "with_vectors": list(names) or False,
-                }
-                return "scroll", at | arguments, _page
-            case Query(last, vectors=names):
-                arguments = {
-                    "prefetch": [self._prefetch(one) for one in last.before] or None,
-                    "query": self._query(last),
-                    "using": last.using,
-                    "query_filter": self._filter(last.filter),
-                    "search_params": self._params(last),
-                    "limit": last.limit,
-                    "with_payload": True,
-                    "with_vectors": list(names) or False,
-                }
-                return "query_points", at | arguments, _scored
-            case Drop():
-                return "delete_collection", at, _nothing
-            case Tune(layout):
-                return "update_collection", at | {"vectors_config": self._tuned(layout)}, _nothing
-            case Collections():
-                return "get_collections", {}, _names
-            case Aliases():
-                return "get_aliases", {}, _aliases
-            case PointAlias(alias, collection):
-                created = models.CreateAlias(alias_name=alias, collection_name=collection)
-                create = models.CreateAliasOperation(create_alias=created)
-                changes = [self._dropped(alias), create]
-                return "update_collection_aliases", _changes(changes), _nothing
-            case DropAlias(alias):
-                return "update_collection_aliases", _changes([self._dropped(alias)]), _nothing
-            case Optimize() | Flush():
-                return None  # a server does it by itself
-        raise AssertionError(f"unknown operation {operation!r}")
-
-    def _dropped(self, alias: str) -> object:
-        models = self._models
-        return models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
-
-    def _created(self, layout: Layout, mark: Mapping[str, object]) -> dict[str, object]:
-        models = self._models
-        first = next(iter(layout.vectors))
-        vectors = {
-            name: models.VectorParams(
-                size=size,
-                distance=models.Distance.COSINE,
-                on_disk=True,
-                hnsw_config=self._graph(layout, name == first),
-                quantization_config=self._int8() if name == first else None,
-            )
-            for name, size in layout.vectors.items()
-        }
-        created: dict[str, object] = {
-            "vectors_config": vectors,
-            "metadata": dict(mark),
-            "on_disk_payload": True,
-        }
-        if layout.sparse:
-            created["sparse_vectors_config"] = {
-                layout.sparse: models.SparseVectorParams(modifier=models.Modifier.IDF)
-            }
-        if layout.shard_number is not None:
-            created["shard_number"] = layout.shard_number
-        if layout.replication_factor is not None:
-            created["replication_factor"] = layout.replication_factor
-        return created
-
-    def _tuned(self, layout: Layout) -> dict[str, object]:
-        models = self._models
-        first = next(iter(layout.vectors))
-        return {
-            name: models.VectorParamsDiff(
-                on_disk=True,
-                hnsw_config=self._graph(layout, name == first),
-                quantization_config=self._int8() if name == first else models.Disabled.DISABLED,
-            )
-            for name in layout.vectors
-        }
-
-    def _graph(self, layout: Layout, first: bool) -> object:
-        # Later tiers are only re-scored: no graph, and the disk is where they live.
-        if not first:
-            return self._models.HnswConfigDiff(m=0)
-        return self._models.HnswConfigDiff(m=layout.m, ef_construct=layout.ef_construct)
-
-    def _int8(self) -> object:
-        scalar = self._models.ScalarQuantizationConfig(
-            type=self._models.ScalarType.INT8, quantile=0.99, always_ram=True
-        )
-        return self._models.ScalarQuantization(scalar=scalar)
-
-    def _vectors(self, vectors: Mapping[str, Numbers | Sparse]) -> dict[str, object]:
-        return {name: self._vector(vector) for name, vector in vectors.items()}
-
-    def _vector(self, vector: Numbers | Sparse) -> object:
-        if isinstance(vector, Sparse):
-            return self._models.SparseVector(indices=vector.indices, values=vector.values)
-        return _decimals(vector) if self._remote else vector.tolist()
-
-    def _filter(self, given: JsonFilter | None) -> models.Filter | None:
-        if given is None:
-            return None
-        return cast("models.Filter", self._models.Filter.model_validate(given))
-
-    def _query(self, one: Pass) -> object:
-        if one.query is None:
-            return self._models.FusionQuery(fusion=self._models.Fusion.RRF)
-        return self._vector(one.query)
-
-    def _prefetch(self, one: Pass) -> models.Prefetch:
-        return cast(
-            "models.Prefetch",
-            self._models.Prefetch(
-                prefetch=[self._prefetch(before) for before in one.before] or None,
-                query=self._query(one),
-                using=one.using,
-                filter=self._filter(one.filter),
-                params=self._params(one),
-                limit=one.limit,
-            ),
-        )
-
-    def _params(self, one: Pass) -> object:
-        if not self._remote:
-            return None  # always exact, and it warns of being told so
-        params, quantization = self._models.SearchParams, self._models.QuantizationSearchParams
-        if one.exact:
-            return params(exact=True, quantization=quantization(ignore=True))
-        if one.ef is None and one.rescore is None:
-            return None
-        rescored = None if one.rescore is None else quantization(rescore=one.rescore)
-        return params(hnsw_ef=one.ef, quantization=rescored)
-
-
-def _passing(error: IndexUnavailableError) -> bool:
-    return error.code is None or error.code in _PASSING
-
-
-def _reason(error: Exception) -> str:
-    import json
-
-    content = getattr(error, "content", b"")
-    try:
-        return str(json.loads(content)["status"]["error"])
-    except (ValueError, KeyError, TypeError):
-        text = content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
-        return text[:200] or str(getattr(error, "reason_phrase", ""))
-
-
-def _decimals(vector: Numbers) -> list[float]:
-    """The numbers with as few digits as tell a float32: little more than half the bytes sent."""
-    numbers: list[float] = orjson.loads(orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY))
-    return numbers
-
-
-def _nothing(_answer: object) -> None:
-    return None
-
-
-def _true(_answer: object) -> bool:
-    return True
-
-
-def _changes(operations: Sequence[object]) -> dict[str, object]:
-    return {"change_aliases_operations": operations}
-
-
-def _names(answer: Any) -> list[str]:
-    return sorted(one.name for one in answer.collections)
-
-
-def _aliases(answer: Any) -> dict[str, str]:
-    told = {one.alias_name: one.collection_name for one in answer.aliases}
-    return dict(sorted(told.items()))
-
-
-def _count(answer: Any) -> int:
-    return int(answer.count)
-
-
-def _description(answer: Any) -> Description:
-    params = answer.config.params
-    vectors = params.vectors if isinstance(params.vectors, dict) else {"": params.vectors}
-    return Description(
-        vectors={
-            name: (int(one.size), str(getattr(one.distance, "value", one.distance)))
-            for name, one in vectors.items()
-            if one is not None
-        },
-        sparse=frozenset(params.sparse_vectors or ()),
-        mark=answer.config.metadata,
-        fields=frozenset(answer.payload_schema or ()),
-        points=int(answer.points_count or 0),
-        indexed=int(answer.indexed_vectors_count or 0),
-    )
-
-
-def _point(one: Any) -> Point:
-    vectors: dict[str, Numbers | Sparse] = {}
-    given = one.vector if isinstance(one.vector, dict) else {}
-    for name, vector in given.items():
-        if hasattr(vector, "indices"):
-            vectors[name] = Sparse(list(vector.indices), list(vector.values))
-        else:
-            vectors[name] = np.asarray(vector, dtype=np.float32)
-    return Point(one.id, vectors, dict(one.payload or {}))
-
-
-def _points(answer: Sequence[Any]) -> list[Point]:
-    return [_point(one) for one in answer]
-
-
-def _page(answer: Any) -> tuple[list[Point], int | str | None]:
-    points, after = answer
-    return _points(points), after
-
-
-def _scored(answer: Any) -> list[Scored]:
-    return [Scored(_point(one), float(one.score)) for one in answer.points]
