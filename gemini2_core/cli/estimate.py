@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from gemini2_core.cli.command import Commands
@@ -63,15 +64,20 @@ def _of_counts(options: argparse.Namespace) -> Estimate:
 
 
 def _of_source(options: argparse.Namespace) -> Estimate:
-    from gemini2_core.corpus import estimate
+    from gemini2_core.corpus import CollectionSource, estimate
 
     if options.tokens_per_item is not None:
         raise ConfigurationError("--tokens-per-item needs --items")
     spec = model_spec(options.model)
-    counting = embedder(options, dimensions=spec.tiers[0]) if options.exact else None
-    try:
+    with ExitStack() as opened:
+        counting = None
+        if options.exact:
+            counting = opened.enter_context(embedder(options, dimensions=spec.tiers[0]))
+        corpus = source(options)
+        if isinstance(corpus, CollectionSource):
+            opened.enter_context(corpus)
         return estimate(
-            source(options),
+            corpus,
             embedder=counting,
             exact=options.exact,
             sample=options.sample,
@@ -82,6 +88,3 @@ def _of_source(options: argparse.Namespace) -> Estimate:
             tokens_per_minute=options.tokens_per_minute,
             show_progress=sys.stderr.isatty(),
         )
-    finally:
-        if counting is not None:
-            counting.close()

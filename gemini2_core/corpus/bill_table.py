@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -179,7 +180,8 @@ def _count(number: float) -> str:
 def _dollars(number: float) -> str:
     if number == 0 or number >= 100:
         return f"${number:,.0f}"
-    return f"${number:.2f}" if number >= 1 else f"${number:.4g}"
+    # Three digits that count, and never an exponent.
+    return f"${number:.{2 if number >= 1 else 2 - math.floor(math.log10(number))}f}"
 
 
 def _bytes(number: float) -> str:

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypedDict, TypeVar, Unpack
 
 from gemini2_core.corpus.bill import Basis, Estimate, Finding, FindingKind, Interval
 from gemini2_core.corpus.item import Item, Source
@@ -30,7 +30,7 @@ from gemini2_core.model import (
 )
 from gemini2_core.model import task_type as read_task_type
 
-__all__ = ["aestimate", "estimate"]
+__all__ = ["EstimateOptions", "aestimate", "estimate"]
 
 _T = TypeVar("_T")
 
@@ -38,6 +38,25 @@ _T = TypeVar("_T")
 _TOGETHER = 256
 _SMALLEST_SAMPLE = 30
 _EXAMPLES = 5
+
+
+class EstimateOptions(TypedDict, total=False):
+    """Arguments of ``estimate``, which explains each."""
+
+    embedder: Gemini2Embedder | None
+    exact: bool
+    sample: int | None
+    model: str
+    task_type: TaskType | str | None
+    backend: Backend
+    media_root: str | Path | None
+    on_overflow: OnOverflow
+    aggregate: Aggregate
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    pdf_text: bool
+    on_progress: Callable[[int, int], object] | None
+    show_progress: bool
 
 
 def estimate(
@@ -142,9 +161,9 @@ def estimate(
     )
 
 
-async def aestimate(source: Source, **options: object) -> Estimate:
+async def aestimate(source: Source, **options: Unpack[EstimateOptions]) -> Estimate:
     """``estimate``, in a thread of its own; the same arguments."""
-    return await asyncio.to_thread(partial(estimate, source, **options))  # type: ignore[arg-type]  # checked there
+    return await asyncio.to_thread(partial(estimate, source, **options))
 
 
 @dataclass(slots=True)

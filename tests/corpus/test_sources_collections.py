@@ -135,11 +135,15 @@ def test_a_folder_of_qdrant_client_is_told_from_the_engines(tmp_path: Path) -> N
 
 
 def test_what_is_not_there_is_told(client: QdrantClient, tmp_path: Path) -> None:
+    pytest.importorskip("qdrant_edge")
     with pytest.raises(IndexUnavailableError, match="there is no collection 'none'"):
         list(CollectionSource("none", client=client))
     with pytest.raises(ConfigurationError, match="no folder"):
         CollectionSource("none", path=tmp_path / "gone")
     assert not (tmp_path / "gone").exists()
+    with pytest.raises(IndexUnavailableError, match="there is no collection 'none'"):
+        list(CollectionSource("none", path=tmp_path))
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(ConfigurationError, match="one of path="):
         CollectionSource("none")
 

@@ -14,7 +14,7 @@ from gemini2_core.errors import ConfigurationError, IndexUnavailableError, Inval
 from gemini2_core.index import FilterLike, PointId, read_filter
 from gemini2_core.index.backend import Backend
 from gemini2_core.index.ids import ID_KEY, caller_id
-from gemini2_core.index.operations import Count, Describe, Point, Scroll
+from gemini2_core.index.operations import Aliases, Collections, Count, Describe, Point, Scroll
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -75,6 +75,7 @@ class CollectionSource(CheckedSource):
         if sum(one is not None for one in (path, url, client)) != 1:
             raise ConfigurationError("give one of path=, url= and client=")
         self._own: QdrantClient | None = None
+        self._in_folder = False
         self._backend = self._opened(name, path, url, api_key, prefer_grpc, client)
         self._collection = name
         self._text_key = text_key
@@ -102,6 +103,7 @@ class CollectionSource(CheckedSource):
             if not (folder / "meta.json").is_file():
                 from gemini2_core.index.edge_backend import EdgeBackend
 
+                self._in_folder = True
                 return EdgeBackend(name, folder)
             # QdrantClient's own folder, as langchain-qdrant and LlamaIndex make it.
             from qdrant_client import QdrantClient
@@ -110,6 +112,16 @@ class CollectionSource(CheckedSource):
         from gemini2_core.index.qdrant_backend import QdrantBackend
 
         return QdrantBackend(name, url=url, api_key=api_key, prefer_grpc=prefer_grpc, client=client)
+
+    @property
+    def backend(self) -> Backend:
+        """The engine that it is read from, open or not."""
+        return self._backend
+
+    @property
+    def collection(self) -> str:
+        """The collection's name, or the alias of it."""
+        return self._collection
 
     def close(self) -> None:
         """Let go of files and connections; a client that was handed in stays open."""
@@ -136,7 +148,10 @@ class CollectionSource(CheckedSource):
         return self._backend.run(Count(self._filter))
 
     def _check_there(self) -> None:
-        if self._backend.run(Describe()) is None:
+        run = self._backend.run
+        # Opening what isn't there would leave a lock behind in the folder.
+        named = not self._in_folder or self._collection in {*run(Collections()), *run(Aliases())}
+        if not named or run(Describe()) is None:
             raise IndexUnavailableError(f"there is no {self._name}", code=404)
 
     def _found(self) -> Iterator[Found | Broken]:
