@@ -374,6 +374,7 @@ class Gemini2Embedder:
         origin = Origin(
             spec=self._spec,
             space=self._space,
+            task=self._task.value if self._task else "",
             dimensions=self._dimensions,
             connection=held,
             secret=held.api_key if isinstance(held, Connection) else None,

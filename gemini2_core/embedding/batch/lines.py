@@ -20,11 +20,12 @@ from gemini2_core.errors import (
     InvalidInputError,
     ServiceError,
 )
-from gemini2_core.model import FILES_API_BYTES, Modality, Prompt
+from gemini2_core.model import FILES_API_BYTES, Modality, Prompt, truncate
 
 __all__ = [
     "Line",
     "LineResult",
+    "fit_row",
     "item_of",
     "make_line",
     "media_to_upload",
@@ -51,6 +52,7 @@ class Line:
         tokens: Our estimate, by modality.
         media: Bytes of its media by their digest.
         cache_key: Key of its vector in a cache, or None if it can't have one.
+        row: Its vector, if a cache has it.
     """
 
     digest: str
@@ -59,6 +61,7 @@ class Line:
     tokens: dict[Modality, int]
     media: dict[str, bytes] = field(default_factory=dict)
     cache_key: str | None = None
+    row: Row | None = None
 
 
 def make_line(item: Item, space: str, dimensions: int) -> Line:
@@ -250,6 +253,11 @@ def _counted(response: Mapping[str, object]) -> int | dict[Modality, int] | None
 
 def _mapping(value: object) -> Mapping[str, object]:
     return cast("Mapping[str, object]", value) if isinstance(value, Mapping) else {}
+
+
+def fit_row(row: Row, dimensions: int) -> Row:
+    """A row at the size that is kept; one that is longer is no worse: sizes nest."""
+    return row if len(row) == dimensions else truncate(row[None, :], dimensions)[0]
 
 
 def tokens_billed(

@@ -112,6 +112,7 @@ class Origin:
     Attributes:
         spec: The model.
         space: The space the vectors live in.
+        task: Name of the task type, or "".
         dimensions: Size of the embedder's vectors.
         connection: Where to and who, or the caller's own client.
         secret: What mustn't be quoted, or None.
@@ -127,6 +128,7 @@ class Origin:
 
     spec: ModelSpec
     space: EmbeddingSpace
+    task: str
     dimensions: int
     connection: Connection | Client
     secret: str | None

@@ -6,74 +6,36 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Self
 
 import numpy as np
 
 from gemini2_core.content import ContentLike
 from gemini2_core.embedding import loop
 from gemini2_core.embedding.answer import Row
-from gemini2_core.embedding.assembly import combine_rows, fit_rows
-from gemini2_core.embedding.batch.lines import Line, make_line
 from gemini2_core.embedding.batch.origin import BatchSettings, Origin
+from gemini2_core.embedding.batch.record import BatchRecord
 from gemini2_core.embedding.batch.service import JobService
-from gemini2_core.embedding.batch.state import (
-    Job,
-    NewContent,
-    Outcome,
-    Settled,
-    State,
-    content_digest,
-)
-from gemini2_core.embedding.batch.status import BatchStatus, JobStatus
+from gemini2_core.embedding.batch.state import State
+from gemini2_core.embedding.batch.status import BatchStatus
+from gemini2_core.embedding.batch.submission import Entry, KeyedContent, Submission
 from gemini2_core.embedding.batch.work import Work
-from gemini2_core.embedding.cache import unpack_row
-from gemini2_core.embedding.engine import Engine
-from gemini2_core.embedding.plan import Aggregate, Plan
+from gemini2_core.embedding.plan import Aggregate
 from gemini2_core.embedding.progress import progress_bar
-from gemini2_core.embedding.result import EmbeddingResult, Usage
-from gemini2_core.errors import (
-    Gemini2Error,
-    InvalidInputError,
-    ServiceError,
-    ServiceTimeoutError,
-)
-from gemini2_core.model import Side, Vectors
+from gemini2_core.embedding.result import EmbeddingResult
+from gemini2_core.errors import Gemini2Error, InvalidInputError, ServiceTimeoutError
+from gemini2_core.model import Side
 
-__all__ = ["BatchRun", "BatchVector", "KeyedContent"]
+__all__ = ["BatchRun"]
 
-KeyedContent = tuple[str, ContentLike] | tuple[str, ContentLike, str | None]
-"""A key of the caller's, a content, and its title if it has one."""
-
-#: Contents that are planned, kept or given out at a time.
+#: Contents that are planned and kept at a time.
 _SOME = 256
 _FIRST_PAUSE = 2.0
-_STATES = {
-    "filling": "WAITING",
-    "packed": "WAITING",
-    "creating": "WAITING",
-    "cancelling": "CANCELLING",
-}
 
 
-class BatchVector(NamedTuple):
-    """What became of one content: a vector, or why there is none.
-
-    Attributes:
-        key: The caller's.
-        vector: float32, shape (dimensions,), unit length; None if there is an error.
-        error: Why there is no vector; None if there is one.
-    """
-
-    key: str
-    vector: Row | None
-    error: Gemini2Error | None
-
-
-class BatchRun:
+class BatchRun(BatchRecord):
     """A run of the Batch API, kept in a file: any process that opens it goes on with it.
 
     ``embedder.batch(state)`` makes one. ``submit`` as often as you like, ``wait`` (or ``poll`` now
@@ -92,37 +54,20 @@ class BatchRun:
     """
 
     def __init__(self, path: Path, origin: Origin, settings: BatchSettings) -> None:
-        self._origin = origin
-        self._settings = settings
-        self._dimensions = settings.dimensions or origin.spec.full_dimensions
+        dimensions = settings.dimensions or origin.spec.full_dimensions
         facts = {
             "model": origin.spec.id,
             "space": str(origin.space),
-            "dimensions": str(self._dimensions),
+            "dimensions": str(dimensions),
         }
-        self._state = State(path, facts)
+        state = State(path, facts, {"task": origin.task})
+        self._hold(state, origin.spec, dimensions)
+        self._origin = origin
+        self._settings = settings
         self._service = JobService(
             origin.connection, origin.spec, origin.secret, origin.retry_seconds
         )
-        self._work = Work(self._state, self._service, origin, settings)
-
-    @property
-    def path(self) -> Path:
-        """The state file."""
-        return self._state.path
-
-    @property
-    def dimensions(self) -> int:
-        """Length of the vectors that are kept and collected."""
-        return self._dimensions
-
-    @property
-    def usage(self) -> Usage:
-        """What was paid so far, by this and earlier processes, at the Batch API's price.
-
-        ``requests`` are jobs.
-        """
-        return self._state.usage
+        self._work = Work(state, self._service, origin, settings)
 
     # Submitting
 
@@ -154,12 +99,12 @@ class BatchRun:
                 came before it is submitted.
             StateLockedError: Another process is working on the file.
         """
+        submission = self._submission(side, aggregate, report_bad)
         source, new = iter(contents), 0
         loop.run(self._begin())
         try:
             while some := list(itertools.islice(source, _SOME)):
-                planned = self._planned(some, side, aggregate, report_bad)
-                new += loop.run(self._add(planned))
+                new += loop.run(self._keep(submission, submission.plan(some)))
         finally:
             self._work.filling = False
         loop.run(self._work.advance())
@@ -174,127 +119,37 @@ class BatchRun:
         report_bad: bool = False,
     ) -> int:
         """``submit``, awaited; an async iterable is taken too."""
+        submission = self._submission(side, aggregate, report_bad)
         new = 0
         await loop.run_async(self._begin())
         try:
             async for some in _chunks(contents):
-                planned = await asyncio.to_thread(self._planned, some, side, aggregate, report_bad)
-                new += await loop.run_async(self._add(planned))
+                entries = await asyncio.to_thread(submission.plan, some)
+                new += await loop.run_async(self._keep(submission, entries))
         finally:
             self._work.filling = False
         await loop.run_async(self._work.advance())
         return new
 
+    def _submission(self, side: Side, aggregate: Aggregate, report_bad: bool) -> Submission:
+        return Submission(
+            self._state,
+            self._origin,
+            self._dimensions,
+            side=side,
+            aggregate=aggregate,
+            report_bad=report_bad,
+        )
+
     async def _begin(self) -> None:
-        await asyncio.to_thread(self._state.own)
-        await asyncio.to_thread(self._state.set_fact, "cancelled", "no")
+        await asyncio.to_thread(self._state.file.own)
+        await asyncio.to_thread(self._state.file.set_fact, "cancelled", "no")
         self._work.filling = True
 
-    def _planned(
-        self, some: Sequence[KeyedContent], side: Side, aggregate: Aggregate, report_bad: bool
-    ) -> _Planned:
-        """A plan for each key, and the error that ends it, if one does."""
-        planned = _Planned(report_bad)
-        for entry in some:
-            try:
-                key, content, title = _entry(entry)
-            except InvalidInputError as error:
-                planned.bad = error
-                return planned
-            try:
-                plan = self._origin.plan([content], side, [title], aggregate)
-                digest = content_digest(
-                    item.cache_key(self._origin.spec.space) or repr(item.identity)
-                    for pieces in plan.pieces
-                    for item, _ in pieces
-                )
-            except InvalidInputError as error:
-                _about(error, key)
-                if not report_bad:
-                    planned.bad = error
-                    return planned
-                planned.entries.append(_Entry(key, repr(content)[:200], error=error))
-            else:
-                planned.entries.append(_Entry(key, digest, plan))
-        return planned
-
-    async def _add(self, planned: _Planned) -> int:
-        entries = await asyncio.to_thread(self._unknown, planned.entries)
-        doubtful = [e for e in entries if e.plan is not None and any(e.plan.doubtful())]
-        if doubtful:
-            engine = await self._origin.engine()
-            settled = (self._settle(engine, entry, planned.report_bad) for entry in doubtful)
-            await asyncio.gather(*settled)
-        await asyncio.to_thread(self._keep, entries, planned.report_bad)
+    async def _keep(self, submission: Submission, entries: Sequence[Entry]) -> int:
+        new = await submission.keep(entries)
         await self._work.start_full()
-        if planned.bad is not None:
-            raise planned.bad
-        return len(entries)
-
-    def _unknown(self, entries: Sequence[_Entry]) -> list[_Entry]:
-        """Those whose keys aren't known yet; a key mustn't stand for two contents."""
-        known = self._state.digests([entry.key for entry in entries])
-        new: list[_Entry] = []
-        for entry in entries:
-            digest = known.setdefault(entry.key, "")
-            if not digest:
-                known[entry.key] = entry.digest
-                new.append(entry)
-            elif digest != entry.digest:
-                raise InvalidInputError(
-                    f"the key {entry.key!r} was submitted with another content: keys are for good "
-                    "in a run, so give the changed content a new one"
-                )
         return new
-
-    async def _settle(self, engine: Engine, entry: _Entry, report_bad: bool) -> None:
-        assert entry.plan is not None
-        try:
-            await engine.settle(entry.plan, self._origin.on_overflow)
-        except InvalidInputError as error:
-            _about(error, entry.key)
-            if not report_bad:
-                raise
-            entry.plan, entry.error = None, error
-
-    def _keep(self, entries: Sequence[_Entry], report_bad: bool) -> None:
-        kept = []
-        for entry in entries:
-            try:
-                kept.append(self._new_content(entry))
-            except InvalidInputError as error:
-                _about(error, entry.key)
-                if not report_bad:
-                    self._add_kept(kept)
-                    raise
-                kept.append(NewContent(entry.key, entry.digest, error=str(error)))
-        self._add_kept(kept)
-
-    def _new_content(self, entry: _Entry) -> NewContent:
-        if entry.plan is None:
-            return NewContent(entry.key, entry.digest, error=str(entry.error))
-        pieces: list[tuple[Line, float]] = [
-            (make_line(item, self._origin.spec.space, self._dimensions), weight)
-            for some in entry.plan.pieces
-            for item, weight in some
-        ]
-        skipped = not entry.plan.indices
-        return NewContent(entry.key, entry.digest, pieces, forgotten=skipped)
-
-    def _add_kept(self, contents: Sequence[NewContent]) -> None:
-        lines = self._state.add(contents)
-        cache = self._origin.cache
-        if cache is None or not lines:
-            return
-        outcomes = []
-        for (line, _), data in zip(lines, cache.mget([key for _, key in lines]), strict=True):
-            row = unpack_row(data, self._origin.spec.full_dimensions)
-            if row is not None:
-                outcomes.append(Outcome(line, self._work.fit(row)))
-        if outcomes:
-            usage = Usage(cached=len(outcomes))
-            self._state.keep(outcomes, usage, tries=self._work.tries)
-            self._origin.spent(usage)
 
     # Looking after it
 
@@ -369,76 +224,6 @@ class BatchRun:
         await self._work.cancel()
         return await asyncio.to_thread(self.status)
 
-    def status(self) -> BatchStatus:
-        """How far it is, as of the last look; nothing is sent. Other processes may ask too."""
-        counts = self._state.counts()
-        jobs = tuple(_job_status(job) for job in self._state.jobs())
-        return BatchStatus(
-            contents=counts["contents"],
-            lines=counts["lines"],
-            done=counts["done"],
-            failed=counts["failed"],
-            refused=counts["refused"],
-            jobs=jobs,
-            usage=self._state.usage,
-            cancelled=self._state.cancelled,
-        )
-
-    # What came of it
-
-    def collect(self, *, forget: bool = False) -> Iterator[BatchVector]:
-        """What is known by now, in the order of submission; a few hundred are in memory at a time.
-
-        Collecting changes nothing and can be repeated, unless ``forget`` is set.
-
-        Args:
-            forget: Drop what was given out from the file, some hundred at a time, when the next
-                is asked for: after a crash, those whose successor was never asked for come again.
-        """
-        after: int | None = 0
-        while after is not None:
-            settled, after = self._state.settled(after, _SOME)
-            yield from self._vectors(settled, self._dimensions)
-            if forget and settled:
-                self.forget([one.key for one in settled])
-
-    async def acollect(self, *, forget: bool = False) -> AsyncIterator[BatchVector]:
-        """``collect``, for ``async for``."""
-        after: int | None = 0
-        while after is not None:
-            settled, after = await asyncio.to_thread(self._state.settled, after, _SOME)
-            for one in await asyncio.to_thread(self._vectors, settled, self._dimensions):
-                yield one
-            if forget and settled:
-                await asyncio.to_thread(self.forget, [one.key for one in settled])
-
-    def forget(self, keys: Sequence[str]) -> None:
-        """Drop the vectors of contents that you have put elsewhere; their keys stay known.
-
-        Raises:
-            InvalidInputError: A key isn't known.
-            StateLockedError: Another process is working on the file.
-        """
-        self._state.own()
-        self._state.forget(keys)
-
-    def _vectors(self, settled: Sequence[Settled], dimensions: int) -> list[BatchVector]:
-        good = [one for one in settled if one.error is None]
-        numbers = sorted({line for one in good for line, _ in one.pieces})
-        places = {line: place for place, line in enumerate(numbers)}
-        known = self._state.vectors(numbers, self._dimensions)
-        rows: Vectors = np.zeros((len(numbers), self._dimensions), np.float32)
-        for line, row in known.items():
-            rows[places[line]] = row
-        done = np.array([line in known for line in numbers], np.bool_)
-        pieces = [[(places[line], weight) for line, weight in one.pieces] for one in good]
-        vectors, whole = combine_rows(fit_rows(rows, dimensions, self._origin.spec), done, pieces)
-        lost = [one.key for one, is_whole in zip(good, whole, strict=True) if not is_whole]
-        if lost:
-            raise Gemini2Error(f"{self.path} lacks vectors it had, of {lost[0]!r}: it was damaged")
-        found = {one.id: vector for one, vector in zip(good, vectors, strict=True)}
-        return [BatchVector(one.key, found.get(one.id), _error(one)) for one in settled]
-
     # All at once
 
     def embed(
@@ -495,7 +280,7 @@ class BatchRun:
         errors: dict[int, Gemini2Error] = {}
         after: int | None = 0
         while after is not None:
-            settled, after = self._state.settled(after, _SOME)
+            settled, after = self._state.contents.settled(after, _SOME)
             ours = [one for one in settled if one.key in wanted]
             for key, vector, error in self._vectors(ours, dimensions):
                 if vector is not None:
@@ -521,25 +306,14 @@ class BatchRun:
 
     def close(self) -> None:
         """Let go of the file; the jobs at the service go on."""
-        self._state.close()
+        super().close()
         self._service.close()
 
     async def aclose(self) -> None:
         """``close``, awaited."""
         await asyncio.to_thread(self.close)
 
-    def __enter__(self) -> BatchRun:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> BatchRun:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -550,37 +324,6 @@ class BatchRun:
     ) -> None:
         await self.aclose()
 
-    def __repr__(self) -> str:
-        return f"BatchRun({str(self.path)!r}, {self._origin.spec.id!r}, {self._dimensions})"
-
-
-@dataclass(slots=True)
-class _Entry:
-    """A content on its way into the state: its plan, or why it has none."""
-
-    key: str
-    digest: str
-    plan: Plan | None = None
-    error: InvalidInputError | None = None
-
-
-@dataclass(slots=True)
-class _Planned:
-    """Some contents, and the error that is raised once they are kept."""
-
-    report_bad: bool
-    entries: list[_Entry] = field(default_factory=list)
-    bad: InvalidInputError | None = None
-
-
-def _entry(entry: object) -> tuple[str, ContentLike, str | None]:
-    if not isinstance(entry, tuple) or len(entry) not in (2, 3) or not isinstance(entry[0], str):
-        raise InvalidInputError(
-            f"a (key, content) or (key, content, title) with a str as key is wanted, not "
-            f"{entry!r:.80}"
-        )
-    return entry[0], entry[1], entry[2] if len(entry) == 3 else None
-
 
 def _numbered(
     contents: Sequence[ContentLike], titles: Sequence[str | None] | None
@@ -589,27 +332,6 @@ def _numbered(
         raise InvalidInputError(f"{len(titles)} titles for {len(contents)} inputs")
     for index, content in enumerate(contents):
         yield str(index), content, titles[index] if titles is not None else None
-
-
-def _about(error: Gemini2Error, key: str) -> None:
-    """An error of one content says which: by its key, not by its place in a list of one."""
-    error.message = f"content {key!r}: {error.message.removeprefix('input 0: ')}"
-    error.index = int(key) if key.isdecimal() else None
-
-
-def _error(one: Settled) -> Gemini2Error | None:
-    if one.error is None:
-        return None
-    return InvalidInputError(one.error) if one.permanent else ServiceError(one.error)
-
-
-def _job_status(job: Job) -> JobStatus:
-    state = _STATES.get(job.phase, job.state)
-    if job.phase == "running":  # what ended and isn't kept yet is still to be waited for
-        state = "PENDING" if job.state == "PENDING" else "RUNNING"
-    ended = job.ended or time.time()
-    seconds = None if job.started is None else ended - job.started
-    return JobStatus(job.id, job.name, state, job.lines, job.done, seconds)
 
 
 async def _chunks(

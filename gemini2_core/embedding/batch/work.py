@@ -10,9 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from gemini2_core.embedding.answer import Row
+from gemini2_core.embedding.batch.kept_jobs import Job
+from gemini2_core.embedding.batch.kept_lines import KeptLine, Outcome
 from gemini2_core.embedding.batch.lines import (
     LineResult,
+    fit_row,
     item_of,
     media_to_upload,
     read_result,
@@ -21,11 +23,11 @@ from gemini2_core.embedding.batch.lines import (
 )
 from gemini2_core.embedding.batch.origin import BatchSettings, Origin
 from gemini2_core.embedding.batch.service import JobService, RemoteJob
-from gemini2_core.embedding.batch.state import Job, Kept, Outcome, State
+from gemini2_core.embedding.batch.state import State
 from gemini2_core.embedding.cache import pack_row
 from gemini2_core.embedding.result import Usage
 from gemini2_core.errors import DailyQuotaError, QuotaError, ServiceError
-from gemini2_core.model import BATCH_EXPIRY_SECONDS, Modality, truncate
+from gemini2_core.model import BATCH_EXPIRY_SECONDS, Modality
 
 __all__ = ["Work"]
 
@@ -75,10 +77,10 @@ class Work:
         async with self._turn:
             await self._own()
             await self._recover()
-            for job in await _thread(self.state.jobs, "running", "cancelling"):
+            for job in await _thread(self.state.jobs.all, "running", "cancelling"):
                 await self._look(job)
             await self._delete_files()
-            if self.state.cancelled:
+            if self.state.file.cancelled:
                 return
             if self.settings.on_failed == "online":
                 await self._embed_failed()
@@ -95,29 +97,29 @@ class Work:
         """End every job that is under way, and start no more."""
         async with self._turn:
             await self._own()
-            await _thread(self.state.set_fact, "cancelled", "yes")
+            await _thread(self.state.file.set_fact, "cancelled", "yes")
             await self._recover()
-            for job in await _thread(self.state.jobs, "running", "cancelling"):
+            for job in await _thread(self.state.jobs.all, "running", "cancelling"):
                 await self._cancel(job)
             await self._delete_files()
 
     async def _own(self) -> None:
-        await _thread(self.state.own)
-        for left in self.state.path.parent.glob(f"{self.state.path.name}.part-*"):
+        await _thread(self.state.file.own)
+        for left in self.state.file.path.parent.glob(f"{self.state.file.path.name}.part-*"):
             left.unlink(missing_ok=True)  # of a process that died
 
     async def _recover(self) -> None:
         """Jobs that may have been created before a crash, or before an answer got lost."""
-        for job in await _thread(self.state.jobs, "creating"):
+        for job in await _thread(self.state.jobs.all, "creating"):
             found = await self.service.find_job(self._display_name(job))
             if found is None:
-                await _thread(self.state.set_phase, job.id, "packed")
+                await _thread(self.state.jobs.set_phase, job.id, "packed")
             else:
                 await self._started(job, found)
 
     async def _pack(self) -> None:
         await _thread(
-            lambda: self.state.pack(
+            lambda: self.state.jobs.pack(
                 self.most_lines,
                 self.settings.bytes_per_job,
                 self.settings.tokens_per_job,
@@ -128,14 +130,14 @@ class Work:
     # Starting
 
     async def _start_packed(self) -> None:
-        active = len(await _thread(self.state.jobs, "creating", "running", "cancelling"))
-        for job in await _thread(self.state.jobs, "packed"):
+        active = len(await _thread(self.state.jobs.all, "creating", "running", "cancelling"))
+        for job in await _thread(self.state.jobs.all, "packed"):
             if active >= self.settings.max_jobs or time.monotonic() < self._no_room_until:
                 return
             try:
                 await self._start(job)
             except DailyQuotaError:
-                await _thread(self.state.refused, job.id)
+                await _thread(self.state.jobs.refused, job.id)
                 raise
             except QuotaError:
                 await self._refused(job, active)
@@ -144,64 +146,62 @@ class Work:
 
     async def _refused(self, job: Job, active: int) -> None:
         """The service has no room, and doesn't say for how long (users' reports)."""
-        await _thread(self.state.refused, job.id)
+        await _thread(self.state.jobs.refused, job.id)
         wait = self.settings.poll_seconds * 2**self._refusals
         self._no_room_until = time.monotonic() + min(wait, _LONGEST_REFUSAL)
         self._refusals += 1
         if not active and job.refusals + 1 >= _REFUSALS and job.lines > 1:
             # Nothing of ours takes the room: the job may be more than all there is.
             self.most_lines = max(1, job.lines // 2)
-            for packed in await _thread(self.state.jobs, "packed"):
+            for packed in await _thread(self.state.jobs.all, "packed"):
                 if packed.lines > self.most_lines:
-                    await _thread(self.state.release, packed.id)
+                    await _thread(self.state.jobs.release, packed.id)
             await self._pack()
             self._refusals, self._no_room_until = 0, 0.0
 
     async def _start(self, job: Job) -> None:
         number, fresh = job.uploads, job.prepared is None
         if job.prepared is not None and time.time() - job.prepared > _FILE_AGE:
-            for name in await _thread(self.state.files, job.id):
+            for name in await _thread(self.state.jobs.files, job.id):
                 await self._delete(name)
             number, fresh = number + 1, True
-        await _thread(self.state.prepare, job.id, number)
-        prefix = f"files/g2b-{self.state.run_id}-{job.id}-{number}"
+        await _thread(self.state.jobs.prepare, job.id, number)
+        prefix = f"files/g2b-{self.state.file.run_id}-{job.id}-{number}"
         path = self._part(f"{job.id}.jsonl")
         try:
             files = await self._upload_media(job, prefix, fresh)
             await _thread(self._write, job, path, files)
-            await _thread(self.state.name_file, prefix, job.id)
+            await _thread(self.state.jobs.name_file, prefix, job.id)
             file = await self.service.upload(path, prefix, _JSONL, fresh=fresh)
         finally:
             path.unlink(missing_ok=True)
-        await _thread(self.state.set_phase, job.id, "creating")
+        await _thread(self.state.jobs.set_phase, job.id, "creating")
         try:
             created = await self.service.create(file.name, self._display_name(job))
         except QuotaError:
             raise
         except ServiceError as error:
             if error.code is not None:
-                await _thread(self.state.set_phase, job.id, "packed")
+                await _thread(self.state.jobs.set_phase, job.id, "packed")
             raise  # and if no answer came, the list of jobs will tell what it was
         await self._started(job, created)
 
     async def _started(self, job: Job, created: RemoteJob) -> None:
-        await _thread(
-            lambda: self.state.set_phase(job.id, "running", name=created.name, state=created.state)
-        )
+        await _thread(self.state.jobs.started, job.id, created.name, created.state)
+        self.origin.spent(Usage(requests=1))
         self._refusals = 0
-        await self._keep([], Usage(requests=1))
 
     async def _upload_media(self, job: Job, prefix: str, fresh: bool) -> dict[str, str]:
         """Upload the media that are too large for a line; returns where they are, by digest."""
         files: dict[str, str] = {}
         for line in self._lines(job):
-            media = await _thread(self.state.media_of, line.id)
+            media = await _thread(self.state.lines.media_of, line.id)
             if not media:
                 continue
             for digest, mime_type in media_to_upload(line.body):
                 if digest not in files:
                     name = f"{prefix}-{digest[:8]}"
-                    await _thread(self.state.name_file, name, job.id)
+                    await _thread(self.state.jobs.name_file, name, job.id)
                     path = self._part(f"{job.id}.media")
                     try:
                         await _thread(path.write_bytes, media[digest])
@@ -214,20 +214,20 @@ class Work:
     def _write(self, job: Job, path: Path, files: Mapping[str, str]) -> None:
         with path.open("wb") as file:
             for line in self._lines(job):
-                media = self.state.media_of(line.id)
+                media = self.state.lines.media_of(line.id)
                 file.write(request_line(line.id, line.body, media, files))
 
-    def _lines(self, job: Job) -> Iterator[Kept]:
+    def _lines(self, job: Job) -> Iterator[KeptLine]:
         after = 0
-        while some := self.state.lines_of(job.id, after, _SOME):
+        while some := self.state.lines.of_job(job.id, after, _SOME):
             yield from some
             after = some[-1].id
 
     def _display_name(self, job: Job) -> str:
-        return f"gemini2-{self.state.run_id}-{job.id}"
+        return f"gemini2-{self.state.file.run_id}-{job.id}"
 
     def _part(self, name: str) -> Path:
-        return self.state.path.with_name(f"{self.state.path.name}.part-{name}")
+        return self.state.file.path.with_name(f"{self.state.file.path.name}.part-{name}")
 
     # Looking
 
@@ -248,12 +248,12 @@ class Work:
         elif age > self.settings.job_seconds:
             await self._cancel(job)
         elif found.state != job.state:
-            await _thread(self.state.set_state, job.id, found.state)
+            await _thread(self.state.jobs.set_state, job.id, found.state)
 
     async def _cancel(self, job: Job) -> None:
         await self.service.cancel(job.name)
         if job.phase != "cancelling":
-            await _thread(self.state.set_phase, job.id, "cancelling")
+            await _thread(self.state.jobs.set_phase, job.id, "cancelling")
         found = await self.service.job(job.name)
         if found.ended:
             await self._finish(job, found)
@@ -271,7 +271,7 @@ class Work:
     async def _finish(self, job: Job, found: RemoteJob) -> None:
         """A job has ended: keep what it brought, whatever it's called, and free the rest."""
         if found.results:
-            await _thread(self.state.name_file, found.results, job.id)
+            await _thread(self.state.jobs.name_file, found.results, job.id)
             path = self._part(f"{job.id}.results")
             try:
                 await self.service.download(found.results, path)
@@ -288,9 +288,9 @@ class Work:
         await self._close(job, found.state, missing)
 
     async def _close(self, job: Job, state: str, missing: str) -> None:
-        await _thread(lambda: self.state.close_job(job.id, state, missing, tries=self.tries))
+        await _thread(lambda: self.state.jobs.end(job.id, state, missing, tries=self.tries))
         self._no_room_until = 0.0  # there is room again
-        for name in await _thread(self.state.files, job.id):
+        for name in await _thread(self.state.jobs.files, job.id):
             await self._delete(name)
 
     # Keeping
@@ -314,7 +314,7 @@ class Work:
         remaining = iter(results)
         while some := list(itertools.islice(remaining, _SOME)):
             keys = [result.key for result in some if result.key is not None]
-            estimates = self.state.tokens_of(job.id, keys)
+            estimates = self.state.lines.tokens_of(job.id, keys)
             outcomes: list[Outcome] = []
             tokens: dict[Modality, int] = {}
             estimated = items = 0
@@ -326,7 +326,7 @@ class Work:
                     told = str(result.error or "")
                     outcomes.append(Outcome(result.key, None, told, result.permanent))
                     continue
-                outcomes.append(Outcome(result.key, self.fit(result.row)))
+                outcomes.append(Outcome(result.key, fit_row(result.row, self.dimensions)))
                 billed, guessed = tokens_billed(estimate, result.tokens)
                 for kind, count in billed.items():
                     tokens[kind] = tokens.get(kind, 0) + count
@@ -335,38 +335,31 @@ class Work:
             dollars = self.origin.spec.dollars(tokens, batch_api=True)
             usage = Usage(tokens, estimated, items, dollars=dollars)
             self._write_cache(outcomes)
-            self.state.keep(outcomes, usage, tries=self.tries, job=job.id)
+            self.state.lines.keep(outcomes, usage, tries=self.tries, job=job.id)
             self.origin.spent(usage)
-
-    def fit(self, row: Row) -> Row:
-        """A row at the size that is kept; a server that sends more is no worse: sizes nest."""
-        if len(row) == self.dimensions:
-            return row
-        cut: Row = truncate(row[None, :], self.dimensions)[0]
-        return cut
 
     def _write_cache(self, outcomes: Iterable[Outcome]) -> None:
         if self.origin.cache is None or self.dimensions != self.origin.spec.full_dimensions:
             return
         rows = {line: row for line, row, *_ in outcomes if row is not None}
-        keys = self.state.cache_keys(list(rows))
+        keys = self.state.lines.cache_keys(list(rows))
         self.origin.cache.mset([(key, pack_row(rows[line])) for line, key in keys.items()])
 
     async def _keep(self, outcomes: list[Outcome], usage: Usage) -> None:
-        await _thread(lambda: self.state.keep(outcomes, usage, tries=self.tries))
+        await _thread(lambda: self.state.lines.keep(outcomes, usage, tries=self.tries))
         self.origin.spent(usage)
 
     async def _embed_failed(self) -> None:
         """Embed online what came back with an error; what fails there too is given up."""
         after = 0
-        while some := await _thread(self.state.failed_lines, after, _SOME):
+        while some := await _thread(self.state.lines.failed, after, _SOME):
             after = some[-1].id
-            items = [item_of(line.body, self.state.media_of(line.id)) for line in some]
+            items = [item_of(line.body, self.state.lines.media_of(line.id)) for line in some]
             run = (await self.origin.engine()).run(items, self.dimensions)
             outcome = await run.go()
             told = str(outcome.error or "")
             outcomes = [
-                Outcome(line.id, self.fit(outcome.rows[place]))
+                Outcome(line.id, fit_row(outcome.rows[place], self.dimensions))
                 if outcome.done[place]
                 else Outcome(line.id, None, told, permanent=place == outcome.place)
                 for place, line in enumerate(some)
@@ -379,14 +372,14 @@ class Work:
     # Cleaning
 
     async def _delete_files(self) -> None:
-        for name in await _thread(self.state.files):
+        for name in await _thread(self.state.jobs.files):
             await self._delete(name)
 
     async def _delete(self, name: str) -> None:
         # What can't be deleted now is tried again at the next look, and gone in 48 h.
         with suppress(ServiceError):
             await self.service.delete(name)
-            await _thread(self.state.forget_file, name)
+            await _thread(self.state.jobs.forget_file, name)
 
 
 async def _thread(call: Callable[_P, _T], *args: _P.args, **named: _P.kwargs) -> _T:

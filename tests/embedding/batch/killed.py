@@ -11,8 +11,10 @@ from typing import Any
 
 from gemini2_core import Gemini2Embedder
 from gemini2_core.embedding.batch import work
+from gemini2_core.embedding.batch.kept_contents import KeptContents
+from gemini2_core.embedding.batch.kept_jobs import KeptJobs
+from gemini2_core.embedding.batch.kept_lines import KeptLines
 from gemini2_core.embedding.batch.service import JobService
-from gemini2_core.embedding.batch.state import State
 
 
 def _die(*_: object) -> None:
@@ -22,7 +24,9 @@ def _die(*_: object) -> None:
 def _when(moment: str) -> None:
     """Die before or after a method's call, of which the first argument may be asked for too."""
     when, name, *wanted = moment.split()
-    owner: Any = JobService if hasattr(JobService, name) else State
+    owner: Any = next(
+        o for o in (JobService, KeptContents, KeptJobs, KeptLines) if hasattr(o, name)
+    )
     real: Callable[..., Any] = getattr(owner, name)
 
     def meant(args: tuple[object, ...]) -> bool:
