@@ -6,13 +6,21 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from gemini2_core.cli import copy, emulator, estimate, evaluate, reindex
+from gemini2_core.cli import copy, emulator, estimate, evaluate, reindex, switch, verify
 from gemini2_core.cli.command import Run
 from gemini2_core.errors import Gemini2Error
 
 __all__ = ["main"]
 
-_COMMANDS = (copy.add, emulator.add, estimate.add, evaluate.add, reindex.add)
+_COMMANDS = (
+    copy.add,
+    emulator.add,
+    estimate.add,
+    evaluate.add,
+    reindex.add,
+    switch.add,
+    verify.add,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,6 +1,7 @@
 """Moving a whole corpus: what is in it, what it costs, embedding it anew, switching over."""
 
 from gemini2_core.corpus.bill import Estimate, Finding, Interval, Storage
+from gemini2_core.corpus.catching_up import CaughtUp
 from gemini2_core.corpus.checkpoint import failures
 from gemini2_core.corpus.estimating import aestimate, estimate
 from gemini2_core.corpus.failure import Failure
@@ -28,12 +29,15 @@ from gemini2_core.corpus.sources import (
     open_source,
     sharded,
 )
+from gemini2_core.corpus.stored_search import StoredSearch
 from gemini2_core.corpus.switching import (
     Switched,
     adrop_old,
+    akept_old,
     arollback,
     aswitch,
     drop_old,
+    kept_old,
     rollback,
     switch,
 )
@@ -42,6 +46,7 @@ from gemini2_core.corpus.verifying import averify, verify
 
 __all__ = [
     "BeirSource",
+    "CaughtUp",
     "CollectionSource",
     "Difference",
     "DocumentsSource",
@@ -59,11 +64,13 @@ __all__ = [
     "ReindexReport",
     "Source",
     "Storage",
+    "StoredSearch",
     "Switched",
     "TableSource",
     "Verification",
     "adrop_old",
     "aestimate",
+    "akept_old",
     "amark_filled",
     "amark_filling",
     "areindex",
@@ -75,6 +82,7 @@ __all__ = [
     "drop_old",
     "estimate",
     "failures",
+    "kept_old",
     "mark_filled",
     "mark_filling",
     "open_source",

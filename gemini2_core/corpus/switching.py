@@ -17,7 +17,17 @@ from gemini2_core.errors import (
 )
 from gemini2_core.index import MatryoshkaCollection
 
-__all__ = ["Switched", "adrop_old", "arollback", "aswitch", "drop_old", "rollback", "switch"]
+__all__ = [
+    "Switched",
+    "adrop_old",
+    "akept_old",
+    "arollback",
+    "aswitch",
+    "drop_old",
+    "kept_old",
+    "rollback",
+    "switch",
+]
 
 _T = TypeVar("_T")
 _REPLACED = "replaced"
@@ -105,6 +115,24 @@ def rollback(alias: str, at: MatryoshkaCollection) -> Switched:
 async def arollback(alias: str, at: MatryoshkaCollection) -> Switched:
     """``rollback``, awaited."""
     return await _ataken(_rolling_back(alias, at))
+
+
+def kept_old(alias: str, at: MatryoshkaCollection) -> str | None:
+    """The collection that ``rollback`` goes back to and ``drop_old`` deletes, or None.
+
+    Args:
+        alias: The alias.
+        at: Any collection at the same address, such as the one it names.
+
+    Raises:
+        SwitchRefusedError: There is no such alias.
+    """
+    return _taken(_looking(alias, at))
+
+
+async def akept_old(alias: str, at: MatryoshkaCollection) -> str | None:
+    """``kept_old``, awaited."""
+    return await _ataken(_looking(alias, at))
 
 
 def drop_old(alias: str, at: MatryoshkaCollection) -> str | None:
@@ -196,6 +224,12 @@ def _rolling_back(alias: str, at: MatryoshkaCollection) -> _Steps[Switched]:
     yield _ask(there, "point_alias", alias, unmarked=True)
     yield _ask(there, "close")
     return Switched(alias, now, old)
+
+
+def _looking(alias: str, at: MatryoshkaCollection) -> _Steps[str | None]:
+    current, note = yield from _named(alias, at)
+    yield from _let_go(current, at)
+    return _kept(note, alias, (yield from _names(at)))
 
 
 def _dropping_old(alias: str, at: MatryoshkaCollection) -> _Steps[str | None]:
