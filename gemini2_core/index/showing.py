@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gemini2_core.content.chunking.shown import ShownMedia, shown_parts
 from gemini2_core.errors import Gemini2Error
+from gemini2_core.index.page_image import page_image
 from gemini2_core.model import Modality
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ _TEXT_KEYS = ("text", "page_content")
 _MAX_TEXT = 1200
 # A notebook keeps what it shows in its file.
 _MAX_BYTES = 4_000_000
+# Not SVG, which is a document of a stranger's, nor what browsers can't show.
+_PIXELS = {"image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/avif"}
+_PAGE = 'style="max-width:100%;max-height:400px;border:1px solid #8884"'
 _STYLE = (
     "border:1px solid #8884;border-radius:6px;padding:8px 12px;margin:6px 0;"
     "max-width:60em;overflow-wrap:anywhere"
@@ -78,21 +82,30 @@ def _parts(text: str, media_root: str | os.PathLike[str] | None) -> Iterable[str
 
 def _medium(medium: ShownMedia) -> str:
     name = escape(medium.alt or medium.target)
+    unseen = f"<div>[{escape(medium.mime_type)}: {name}]</div>"
     if medium.data is None or len(medium.data) > _MAX_BYTES:
-        return f"<div>[{escape(medium.mime_type)}: {name}]</div>"
-    # Base64 has no characters that end an attribute; the type comes from the bytes themselves.
-    data = base64.b64encode(medium.data).decode("ascii")
-    address = f'"data:{escape(medium.mime_type, quote=True)};base64,{data}"'
+        return unseen
+    address = _address(medium.mime_type, medium.data)
     size = 'style="max-width:100%;max-height:240px"'
     match medium.modality:
-        case Modality.IMAGE:
+        case Modality.IMAGE if medium.mime_type in _PIXELS:
             return f'<div><img src={address} alt="{name}" title="{name}" {size}></div>'
         case Modality.AUDIO:
             return f"<div><audio controls src={address}></audio> {name}</div>"
         case Modality.VIDEO:
             return f"<div><video controls src={address} {size}></video> {name}</div>"
         case Modality.DOCUMENT:
-            kind = escape(medium.mime_type, quote=True)
-            page = f'<embed type="{kind}" src={address} width="100%" height="320">'
-            return f"<div>{page}<br>{name}</div>"
-    return f"<div>[{escape(medium.mime_type)}: {name}]</div>"
+            drawn = page_image(medium.data)
+            if drawn is None:
+                return unseen
+            page, pages = drawn
+            shown = f'<img src={_address("image/jpeg", page)} alt="{name}" title="{name}" {_PAGE}>'
+            more = f" <small>(page 1 of {pages})</small>" if pages > 1 else ""
+            return f"<div>{shown}<br>{name}{more}</div>"
+    return unseen
+
+
+def _address(mime_type: str, data: bytes) -> str:
+    """A quoted ``data:`` address: base64 has no character that ends an attribute."""
+    encoded = base64.b64encode(data).decode("ascii")
+    return f'"data:{escape(mime_type, quote=True)};base64,{encoded}"'
