@@ -429,6 +429,37 @@ async def test_retrievers_take_the_mode(
         MatryoshkaRetriever(index, vector_store_query_mode="fuzzy")
 
 
+def test_a_collection_of_langchain_qdrants_is_never_mixed_with_ours(
+    make: Make, emulator: Emulator
+) -> None:
+    """Made with gemini-embedding-001, without a mark: refused, and nothing is sent or written."""
+    qdrant = pytest.importorskip("langchain_qdrant")
+    from langchain_core.embeddings import DeterministicFakeEmbedding
+    from qdrant_client import QdrantClient, models
+
+    client = QdrantClient(":memory:")
+    config = {"dense": models.VectorParams(size=256, distance=models.Distance.COSINE)}
+    client.create_collection("old", vectors_config=config)
+    embeddings = DeterministicFakeEmbedding(size=256)
+    qdrant.QdrantVectorStore(client, "old", embeddings, vector_name="dense").add_texts(["an old"])
+    ours = make(dimensions=256)
+    for options, message in (
+        ({}, "no mark.*adopt=True"),
+        ({"adopt": True, "tiers": TIERS}, "tier 128 needs exactly one.*256 cosine"),
+    ):
+        with pytest.raises(IndexMismatchError, match=message):
+            MatryoshkaVectorStore(ours, "old", client=client, **options).collection.open()  # type: ignore[arg-type]
+    assert client.count("old").count == 1
+    assert client.get_collection("old").config.metadata is None
+    theirs = make(model_name="gemini-embedding-001", dimensions=256)
+    adopted = MatryoshkaVectorStore(theirs, "old", client=client, adopt=True, tiers=[256])
+    with pytest.raises(IndexMismatchError, match="isn't a node of LlamaIndex"):
+        adopted.query(VectorStoreQuery(embeddings.embed_query("an old")))
+    with pytest.raises(IndexMismatchError, match="holds vectors of gemini-embedding-001"):
+        MatryoshkaVectorStore(ours, "old", client=client, tiers=[256]).collection.open()
+    assert items(emulator) == 0
+
+
 def test_what_a_query_cannot_mean_is_refused(open_store: Open) -> None:
     store = open_store()
     with pytest.raises(ConfigurationError, match="hybrid"):
