@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gemini2_core.cli.command import Commands
 from gemini2_core.cli.options import add_address, add_embedding, address, embedder
 from gemini2_core.errors import ConfigurationError, MissingExtraError
 from gemini2_core.model import MODELS, model_spec
+
+if TYPE_CHECKING:
+    from gemini2_core.embedding import Gemini2Embedder
 
 __all__ = ["add"]
 
@@ -35,6 +41,13 @@ def add(commands: Commands) -> None:
         nargs="+",
         default=[],
         help=f"put beside it: {', '.join(MODELS)}",
+    )
+    add(
+        "--compare-task",
+        metavar="TASK",
+        nargs="+",
+        default=[],
+        help="put beside it the same model told another task, or none",
     )
     add("--tiers", metavar="N", type=int, nargs="+", help="sizes to measure (all of the model's)")
     add(
@@ -83,28 +96,29 @@ def _run(options: argparse.Namespace) -> int:
     output = Path(options.output)
     output.mkdir(parents=True, exist_ok=True)
     options.cache = options.cache or str(output / _CACHE)
-    own = embedder(options, dimensions=model_spec(options.model).full_dimensions)
-    compare = []
-    for model in options.compare_model:
-        other = argparse.Namespace(**{**vars(options), "model": model})
-        compare.append(embedder(other, dimensions=model_spec(model).full_dimensions))
-    collection = None
-    if there:
-        collection = MatryoshkaCollection(options.collection, space=own.space, **address(options))
-    report = evaluate(
-        own,
-        options.corpus,
-        options.queries,
-        options.qrels,
-        compare=compare,
-        collection=collection,
-        tiers=options.tiers,
-        shortlists=options.shortlists,
-        margin=options.margin / 100,
-        resamples=options.resamples,
-        seed=options.seed,
-        show_progress=sys.stderr.isatty(),
-    )
+    others: list[dict[str, str]] = [{}, *({"model": model} for model in options.compare_model)]
+    others += [{"task_type": task} for task in options.compare_task]
+    with ExitStack() as opened:
+        own, *compare = [opened.enter_context(_embedder(options, other)) for other in others]
+        report = evaluate(
+            own,
+            options.corpus,
+            options.queries,
+            options.qrels,
+            compare=compare,
+            # Without a space, since a collection that isn't there mustn't be made.
+            collection=opened.enter_context(
+                MatryoshkaCollection(options.collection, space=None, **address(options))
+            )
+            if there
+            else None,
+            tiers=options.tiers,
+            shortlists=options.shortlists,
+            margin=options.margin / 100,
+            resamples=options.resamples,
+            seed=options.seed,
+            show_progress=sys.stderr.isatty(),
+        )
     written = report.save(output, plot=options.plot)
     if options.json:
         print(orjson.dumps(report.to_dict(), option=orjson.OPT_INDENT_2).decode())
@@ -112,6 +126,12 @@ def _run(options: argparse.Namespace) -> int:
         print(report)
         print(f"Written: {', '.join(map(str, written))}")
     return 0
+
+
+def _embedder(options: argparse.Namespace, changed: Mapping[str, str]) -> Gemini2Embedder:
+    """The embedder that the options say, but for what is changed, at the model's full size."""
+    told = argparse.Namespace(**{**vars(options), **changed})
+    return embedder(told, dimensions=model_spec(told.model).full_dimensions)
 
 
 def _see_matplotlib() -> None:

@@ -12,6 +12,7 @@ from gemini2_core.index.evaluation.bootstrap import Interval
 from gemini2_core.index.evaluation.candidate import Embedder
 from gemini2_core.index.evaluation.evaluating import Corpus, evaluate
 from gemini2_core.index.evaluation.metrics import measure_run
+from gemini2_core.index.evaluation.mteb_encoder import MtebEncoder
 from gemini2_core.index.evaluation.report import Cost, EvaluationReport, Row
 from gemini2_core.index.evaluation.verdict import Difference
 
@@ -24,6 +25,7 @@ __all__ = [
     "Embedder",
     "EvaluationReport",
     "Interval",
+    "MtebEncoder",
     "Qrels",
     "Row",
     "evaluate",

@@ -41,8 +41,10 @@ def resampled_means(values: Scores, *, resamples: int, seed: int) -> Scores:
     step = max(1, _COUNTS_AT_ONCE // queries)
     for start in range(0, resamples, step):
         rows = means[start : start + step]
-        drawn = rng.multinomial(queries, np.full(queries, 1 / queries), size=len(rows))
-        rows[:] = drawn @ values / queries
+        drawn = rng.integers(queries, size=(len(rows), queries))
+        drawn += np.arange(0, len(rows) * queries, queries)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
+        rows[:] = times @ values / queries
     return means
 
 

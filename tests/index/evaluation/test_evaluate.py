@@ -422,6 +422,50 @@ def test_the_command_writes_a_report_and_the_second_is_free(
     assert items(emulator) == []
 
 
+def test_the_command_asks_a_collection_and_puts_tasks_beside_it(
+    embedder: Make,
+    emulator: Emulator,
+    files: Files,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from gemini2_core.cli import main
+
+    pytest.importorskip("qdrant_edge")
+    monkeypatch.setenv("GEMINI_API_KEY", "any")
+    documents = list(read_corpus(files.corpus))
+    one = embedder()
+    vectors = one.embed_documents([document.text for document in documents])
+    with MatryoshkaCollection("mine", space=one.space, path=tmp_path / "index") as collection:
+        collection.add([document.id for document in documents], vectors)
+    emulator.reset()
+    line = [
+        *("evaluate", "--queries", str(files.queries), "--qrels", str(files.qrels), "--no-plot"),
+        *("--path", str(tmp_path / "index"), "--collection", "mine", "--json"),
+        *("--output", str(tmp_path / "out"), "--base-url", emulator.base_url),
+        *("--shortlists", "20", "--resamples", "200"),
+    ]
+    assert main(line) == 0
+    told = orjson.loads(capsys.readouterr().out)
+    assert told["rows"][-1]["search"] == "engine, 768 → 3072, short list 20"
+    assert told["documents"] == 90
+    assert len(items(emulator)) == 60
+    line += ["--corpus", str(files.corpus), "--compare-task", "none", "CLUSTERING"]
+    assert main(line) == 0
+    told = orjson.loads(capsys.readouterr().out)
+    assert [cost["model"] for cost in told["costs"]] == [
+        "gemini-embedding-2",
+        "gemini-embedding-2/NONE",
+        "gemini-embedding-2/CLUSTERING",
+    ]
+    assert main([*line[:-1], "NONSENSE"]) == 1
+    assert "NONSENSE" in capsys.readouterr().err
+    assert main([*line, "--collection", "nowhere"]) == 1
+    assert "nowhere" in capsys.readouterr().err
+    assert not (tmp_path / "index" / "nowhere").exists()
+
+
 def test_the_command_names_the_bad_line(
     files: Files,
     tmp_path: Path,
