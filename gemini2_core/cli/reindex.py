@@ -43,6 +43,7 @@ def add(commands: Commands) -> None:
         metavar="I/N",
         help="move one of N parts: 0/2 here and 1/2 on another machine",
     )
+    option("--batch", action="store_true", help="by the Batch API: half the price, in hours")
     option(
         "--max-cost",
         type=float,
@@ -80,6 +81,7 @@ def _run(options: argparse.Namespace) -> int:
                 target,
                 checkpoint=options.checkpoint,
                 shard=options.shard,
+                batch=options.batch,
                 max_dollars=options.max_cost,
                 page=options.page,
                 delete_removed=options.delete_removed,

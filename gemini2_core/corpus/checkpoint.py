@@ -6,6 +6,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -135,13 +136,24 @@ class Checkpoint:
     @property
     def tokens(self) -> dict[Modality, int]:
         """Tokens that were paid for by all runs so far."""
-        told: dict[str, int] = json.loads(self.about.get("tokens", "{}"))
-        return {Modality(name): count for name, count in told.items()}
+        about = self.about
+        tokens: dict[Modality, int] = {}
+        for told in ("tokens", "batch_tokens"):
+            for name, count in json.loads(about.get(told, "{}")).items():
+                tokens[Modality(name)] = tokens.get(Modality(name), 0) + int(count)
+        return tokens
 
     @property
     def dollars(self) -> float:
         """What all runs so far paid, US dollars."""
-        return float(self.about.get("dollars", 0.0))
+        about = self.about
+        return float(about.get("dollars", 0.0)) + float(about.get("batch_dollars", 0.0))
+
+    def paid_to_batch(self, usage: Usage) -> None:
+        """What a run of the Batch API has paid so far, in place of what was said of it before."""
+        tokens = json.dumps({kind.value: count for kind, count in usage.tokens.items()})
+        with self.change():
+            self._say({"batch_tokens": tokens, "batch_dollars": repr(usage.dollars)})
 
     def stored(self) -> int:
         """Items that the collection has acknowledged."""
@@ -305,6 +317,14 @@ class Checkpoint:
     def kept_rows(self) -> int:
         """How many rows are kept, being paid for and not stored."""
         return self._number("SELECT count(*) FROM rows")
+
+    # ---- for those who keep more in it
+
+    @contextmanager
+    def change(self) -> Iterator[sqlite3.Connection]:
+        """The database, for one transaction."""
+        with self._lock, self._database:
+            yield self._database
 
     # ---- its end
 

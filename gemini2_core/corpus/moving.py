@@ -23,7 +23,7 @@ from gemini2_core.errors import Gemini2Error, InvalidInputError
 from gemini2_core.index import MatryoshkaCollection, Payload, PointId
 from gemini2_core.model import Vectors
 
-__all__ = ["Counts", "Move", "Point", "Settings"]
+__all__ = ["Counts", "Move", "Point", "Reading", "Settings"]
 
 _T = TypeVar("_T")
 
@@ -145,20 +145,20 @@ class Move:
     # ---- reading
 
     @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[_Reading]:
+    async def _reading(self) -> AsyncIterator[Reading]:
         """The source, a page at a time, in a thread of its own."""
         part = sharded(self._source, *self._settings.shard)
         pages = read_pages(part, self._embedder, self._checkpoint, self._settings.page)
         self._checkpoint.reading_begins()
         thread = ThreadPoolExecutor(1, thread_name_prefix="gemini2-reading")
-        reading = _Reading(pages, thread)
+        reading = Reading(pages, thread)
         try:
             yield reading
         finally:
             await reading.run(pages.close)
             thread.shutdown(wait=False)
 
-    async def _expect(self, reading: _Reading) -> None:
+    async def _expect(self, reading: Reading) -> None:
         """Find out how much there is, as far as the source knows."""
         total = await reading.run(self._source.count)
         if total is not None:
@@ -230,7 +230,7 @@ class Move:
             self._failed(told)
 
 
-class _Reading:
+class Reading:
     """A source being read."""
 
     def __init__(self, pages: Generator[Page, None, None], thread: ThreadPoolExecutor) -> None:

@@ -10,15 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
+from gemini2_core.corpus.batching import BatchMove, batch_state
 from gemini2_core.corpus.checkpoint import Checkpoint, Identity
 from gemini2_core.corpus.filling import amark_filled, amark_filling
 from gemini2_core.corpus.item import Source
-from gemini2_core.corpus.moving import Settings
+from gemini2_core.corpus.moving import Move, Settings
 from gemini2_core.corpus.online import OnlineMove
 from gemini2_core.corpus.report import ReindexProgress, ReindexReport
 from gemini2_core.corpus.sources import sharded
 from gemini2_core.corpus.trying import dry_report, left_out
+from gemini2_core.corpus.waiting import WaitingItems
 from gemini2_core.embedding import Gemini2Embedder, loop
+from gemini2_core.embedding.batch import BatchOptions
 from gemini2_core.errors import ConfigurationError, Gemini2Error, IndexMismatchError
 from gemini2_core.index import MatryoshkaCollection, PointId
 
@@ -41,6 +44,7 @@ def reindex(
     *,
     checkpoint: str | Path,
     shard: tuple[int, int] = (0, 1),
+    batch: bool | BatchOptions = False,
     max_dollars: float | None = None,
     page: int = 512,
     delete_removed: bool = False,
@@ -68,6 +72,10 @@ def reindex(
         checkpoint: A file for this move (SQLite); for this shard of it, if there are several.
         shard: Which part of the source this process moves, and of how many: ``(0, 2)`` and
             ``(1, 2)``. Each shard needs a checkpoint of its own.
+        batch: Embed by the Batch API: half the price, in hours. True, or how its jobs are done
+            (the fields of ``gemini2_core.embedding.batch.BatchSettings``). The jobs go on when
+            this process ends; the same call collects them. Their state is a file beside the
+            checkpoint, which ``gemini2 batch status`` shows.
         max_dollars: Stop before all runs together have paid more, by our count of the tokens to
             come; a run with a higher limit goes on.
         page: Items that are looked up, embedded and stored together.
@@ -101,6 +109,7 @@ def reindex(
                 target,
                 checkpoint=checkpoint,
                 shard=shard,
+                batch=batch,
                 max_dollars=max_dollars,
                 page=page,
                 delete_removed=delete_removed,
@@ -126,6 +135,7 @@ async def areindex(
     *,
     checkpoint: str | Path,
     shard: tuple[int, int] = (0, 1),
+    batch: bool | BatchOptions = False,
     max_dollars: float | None = None,
     page: int = 512,
     delete_removed: bool = False,
@@ -152,7 +162,7 @@ async def areindex(
             identity,
             shard=shard,
             page=page,
-            batch_api=False,
+            batch_api=batch is not False,
         )
     sharded(source, *shard)  # which says if there is no such shard
     await target.aopen()
@@ -165,30 +175,46 @@ async def areindex(
     try:
         with _shown(show_progress, on_progress) as told:
             settings = Settings(shard, page, max_dollars, stop_on_failure, told)
-            return await _moved(source, embedder, target, noted, identity, settings, delete_removed)
+            await _check_filled(target, noted, identity)
+            move = await _move(source, embedder, target, noted, settings, batch)
+            return await _moved(source, target, noted, identity, settings, move, delete_removed)
     finally:
         await asyncio.to_thread(noted.close)
 
 
-async def _moved(
+async def _move(
     source: Source,
     embedder: Gemini2Embedder,
     target: MatryoshkaCollection,
     noted: Checkpoint,
+    settings: Settings,
+    batch: bool | BatchOptions,
+) -> Move:
+    size, hybrid = target.dimensions, target.hybrid
+    if batch is not False:
+        options: BatchOptions = {} if batch is True else batch
+        return BatchMove(
+            source, embedder, target, noted, settings, size=size, hybrid=hybrid, options=options
+        )
+    waiting = await asyncio.to_thread(WaitingItems(noted).count)
+    if waiting:
+        raise ConfigurationError(
+            f"{waiting:,} items are with the Batch API, and would be paid for twice: go on with "
+            f"batch=True (--batch). To give them up, cancel the run in {batch_state(noted.path)} "
+            "and take a new checkpoint"
+        )
+    return OnlineMove(source, embedder, target, noted, settings, size=size, hybrid=hybrid)
+
+
+async def _moved(
+    source: Source,
+    target: MatryoshkaCollection,
+    noted: Checkpoint,
     identity: Identity,
     settings: Settings,
+    move: Move,
     delete_removed: bool,
 ) -> ReindexReport:
-    await _check_filled(target, noted, identity)
-    move = OnlineMove(
-        source,
-        embedder,
-        target,
-        noted,
-        settings,
-        size=target.dimensions,
-        hybrid=target.hybrid,
-    )
     removed = 0
     ids: tuple[PointId, ...] = ()
     try:

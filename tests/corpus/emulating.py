@@ -41,6 +41,11 @@ class Tally:
     batch_tokens: int = 0
     batch_lines: int = 0
 
+    @property
+    def served(self) -> int:
+        """Items and lines."""
+        return self.items + self.batch_lines
+
 
 class Counting(deque[RequestRecord]):
     """A log of requests that keeps sums instead of requests."""

@@ -18,6 +18,7 @@ import numpy as np
 
 from gemini2_core import Gemini2Embedder
 from gemini2_core.corpus import reindex
+from gemini2_core.embedding.batch import BatchOptions
 from gemini2_core.index import MatryoshkaCollection
 from gemini2_core.model import count_tokens
 from tests.corpus.corpora import MadeUp, made_up
@@ -43,6 +44,7 @@ class Task:
         page: Items of a page.
         shard: Which part, ``"0/1"`` for all.
         name: The collection's.
+        batch: Requests of a job of the Batch API; 0 goes online.
     """
 
     documents: int
@@ -56,6 +58,7 @@ class Task:
     page: int = 256
     shard: str = "0/1"
     name: str = "moved"
+    batch: int = 0
 
     @property
     def in_flight(self) -> int:
@@ -89,6 +92,7 @@ class Task:
             "page": self.page,
             "shard": self.shard,
             "name": self.name,
+            "batch": self.batch,
             "base-url": base_url,
         }
         told |= {"path": self.path} if self.path else {"url": self.url}
@@ -126,10 +130,14 @@ def move_with_kills(task: Task, emulator: Emulating, kills: int, seed: int) -> M
     for moment in [*moments, None]:
         done.runs += 1
         with subprocess.Popen(
-            task.command(emulator.base_url), cwd=ROOT, stderr=subprocess.PIPE, text=True
+            task.command(emulator.base_url),
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         ) as process:
             while moment is not None and process.poll() is None:
-                if (served := emulator.tally().items) >= moment:
+                if (served := emulator.tally().served) >= moment:
                     process.send_signal(signal.SIGKILL)
                     done.kills.append(served)
                     break
@@ -175,7 +183,7 @@ def check_whole(collection: MatryoshkaCollection, documents: int, words: int = 1
 def main(arguments: Sequence[str] | None = None) -> None:
     """Move it, once."""
     parser = argparse.ArgumentParser()
-    for name in ("documents", "words", "batch-size", "max-concurrency", "page"):
+    for name in ("documents", "words", "batch-size", "max-concurrency", "page", "batch"):
         parser.add_argument(f"--{name}", type=int, required=True)
     for name in ("tiers", "checkpoint", "shard", "name", "base-url"):
         parser.add_argument(f"--{name}", required=True)
@@ -183,6 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--url")
     told = parser.parse_args(arguments)
     number, of = map(int, told.shard.split("/"))
+    jobs: BatchOptions = {"lines_per_job": told.batch, "max_jobs": 5, "poll_seconds": 0.05}
     embedder = Gemini2Embedder(
         api_key="any",
         base_url=told.base_url,
@@ -202,6 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             target,
             checkpoint=told.checkpoint,
             shard=(number, of),
+            batch=jobs if told.batch else False,
             page=told.page,
         )
     assert report.finished, report
