@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import pickle
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -345,6 +346,14 @@ def test_memory_stays_the_same_for_ten_times_the_items(tmp_path: Path) -> None:
         assert total == size
         peaks.append(peak)
     assert peaks[1] < 1.5 * peaks[0] + 200_000
+
+
+def test_sources_of_paths_can_be_sent_to_other_processes(tmp_path: Path) -> None:
+    table = write_csv(tmp_path / "a.csv", ["text"], [["one"], ["two"]])
+    corpus = beir(tmp_path / "corpus.jsonl", [("a", "text", "")])
+    for source in (TableSource(table, column="text"), BeirSource(corpus), FilesSource(CORPUS)):
+        shard = pickle.loads(pickle.dumps(sharded(source, 0, 2)))
+        assert list(shard) == list(sharded(source, 0, 2))
 
 
 def test_policy_words_are_checked() -> None:
