@@ -214,10 +214,14 @@ class _Search:
                 if block["type"] == "text":
                     answer.quote(block["text"])
                 else:
-                    mime_type = block.get("mime_type", "")
-                    size = len(block.get("base64", "")) * 3 // 4
-                    modality = modality_of(mime_type) or _KINDS.get(block["type"])
-                    answer.show(block, modality or Modality.DOCUMENT, mime_type, size)
+                    mime_type, data = block.get("mime_type", ""), block.get("base64", "")
+                    answer.show(
+                        block,
+                        modality_of(mime_type) or _KINDS.get(block["type"], Modality.DOCUMENT),
+                        mime_type,
+                        len(data) * 3 // 4,
+                        data or block.get("url", ""),
+                    )
         parts = enumerate(answer.parts)
         return [_text(p) if isinstance(p, str) else _for_tools(p, at) for at, p in parts]
 

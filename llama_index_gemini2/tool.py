@@ -236,8 +236,11 @@ class _Search:
 
 def _medium(
     block: ImageBlock | AudioBlock | VideoBlock | DocumentBlock,
-) -> tuple[Modality, str, int]:
-    """A block's modality, type, and size in bytes; 0 for what the model's service reads itself."""
+) -> tuple[Modality, str, int, str | bytes]:
+    """A block's modality, type, size in bytes, and its base64 or address.
+
+    The size is 0 for what the chat model's service reads itself.
+    """
     if isinstance(block, ImageBlock):
         modality, data, mime_type = Modality.IMAGE, block.image, block.image_mimetype
     elif isinstance(block, AudioBlock):
@@ -247,8 +250,8 @@ def _medium(
         modality, data, mime_type = Modality.VIDEO, block.video, block.video_mimetype
     else:
         modality, data, mime_type = Modality.DOCUMENT, block.data, block.document_mimetype
+    mime_type = mime_type or modality.lower()
     if isinstance(data, bytes):
-        size = len(data) * 3 // 4  # base64
-    else:
-        size = Path(block.path).stat().st_size if block.path else 0
-    return modality, mime_type or modality.lower(), size
+        return modality, mime_type, len(data) * 3 // 4, data
+    size = Path(block.path).stat().st_size if block.path else 0
+    return modality, mime_type, size, str(block.path or block.url or "")

@@ -70,6 +70,7 @@ class Answer(Generic[_Medium]):
         self._limits = limits
         self._media, self._bytes = limits.media, limits.bytes
         self._characters = limits.characters
+        self._shown: set[str | bytes] = set()
 
     def say(self, text: str) -> None:
         """Add words of the tool's own, as a paragraph."""
@@ -89,10 +90,22 @@ class Answer(Generic[_Medium]):
         else:
             self.say(f"{text[:room]}\n[left out: {len(text) - room} more characters of text]")
 
-    def show(self, medium: _Medium, modality: Modality, mime_type: str, size: int) -> None:
-        """Add a medium of ``size`` bytes, if the model can read it and there is room."""
+    def show(
+        self, medium: _Medium, modality: Modality, mime_type: str, size: int, data: str | bytes
+    ) -> None:
+        """Add a medium, if the model can read it, hasn't seen it yet, and there is room.
+
+        Args:
+            medium: As the framework has it.
+            modality: Its modality.
+            mime_type: Its type, for what is said in its place.
+            size: Its bytes.
+            data: What two media have in common only if they are the same: base64 or an address.
+        """
         limits = self._limits
-        if modality.lower() not in limits.modalities:
+        if data and data in self._shown:
+            self.say(f"[{mime_type}: the same as above]")
+        elif modality.lower() not in limits.modalities:
             self.say(f"[not shown: {mime_type}, which can't be shown in this chat]")
         elif self._media < 1:
             self.say(f"[left out: {mime_type}; an answer shows {limits.media} media at most]")
@@ -102,6 +115,7 @@ class Answer(Generic[_Medium]):
         else:
             self._media -= 1
             self._bytes -= size
+            self._shown.add(data)
             self.parts.append(medium)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gemini2_core.errors import InvalidInputError
@@ -54,6 +54,7 @@ def test_an_unknown_modality_is_refused() -> None:
         modality_filter("smell")
 
 
+@settings(max_examples=50)
 @given(arguments)
 def test_any_arguments_are_read_or_refused_in_words(arguments: dict[str, object]) -> None:
     asking = Asking(fields={"page": int, "source": ["a.md", "b.md"]}, max_k=5)
@@ -68,6 +69,7 @@ def test_any_arguments_are_read_or_refused_in_words(arguments: dict[str, object]
     json.dumps(asked.filter({"owner": "me"}, prefix="metadata"))
 
 
+@settings(max_examples=50)
 @given(arguments)
 def test_what_always_holds_is_never_lost(arguments: dict[str, object]) -> None:
     asking = Asking(fields={"page": int, "source": str})
@@ -83,6 +85,7 @@ def test_what_always_holds_is_never_lost(arguments: dict[str, object]) -> None:
     assert own in conditions or {"must": [own]} in conditions
 
 
+@settings(max_examples=50)
 @given(
     st.lists(
         st.text(max_size=30) | st.tuples(st.sampled_from(Modality), st.integers(0, 50)), max_size=12
@@ -96,7 +99,7 @@ def test_an_answer_keeps_its_budget_and_says_what_it_leaves_out(
         if isinstance(part, str):
             answer.quote(part)
         else:
-            answer.show((at, part[1]), part[0], "a/b", part[1])
+            answer.show((at, part[1]), part[0], "a/b", part[1], str(at))
     shown = [part for part in answer.parts if not isinstance(part, str)]
     words = "".join(part for part in answer.parts if isinstance(part, str))
     given_media = [part for part in parts if not isinstance(part, str)]
@@ -108,6 +111,14 @@ def test_an_answer_keeps_its_budget_and_says_what_it_leaves_out(
         assert not (isinstance(one, str) and isinstance(other, str))
 
 
+def test_a_medium_is_shown_once() -> None:
+    answer: Answer[int] = Answer(Limits(frozenset({"image"}), 9, 900, 90))
+    for at, data in enumerate(["one", "two", "one", "", ""]):
+        answer.show(at, Modality.IMAGE, "image/png", 1, data)
+    assert answer.parts == [0, 1, "[image/png: the same as above]", 3, 4]
+
+
+@settings(max_examples=50)
 @given(st.lists(st.text(), max_size=4), st.text(), st.text())
 def test_no_document_holds_the_line_that_begins_a_result(
     texts: list[str], source: str, trail: str

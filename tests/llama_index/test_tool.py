@@ -236,16 +236,26 @@ async def test_the_schema_holds_the_declared_fields_and_nothing_else(
     assert schema["$defs"]["Filters"]["additionalProperties"] is False
 
 
-@pytest.mark.parametrize("engine", ["memory", "folder"])
-async def test_filters_and_modality_hold_in_the_first_pass(
-    make: Make, tmp_path: Path, engine: str
-) -> None:
-    where: dict[str, Any] = {}
-    if engine == "folder":
+@pytest.fixture(params=["memory", "folder", "server"])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """Where the collection is: each of the engines."""
+    if request.param == "server":
+        from cookbooks.qdrant_on_loopback import serve
+
+        with serve() as url:
+            yield {"url": url}
+    elif request.param == "folder":
         pytest.importorskip("qdrant_edge")
-        where = {"path": tmp_path / "index"}
+        yield {"path": tmp_path / "index"}
+    else:
+        yield {}
+
+
+async def test_filters_and_modality_hold_in_the_first_pass_on_every_engine(
+    make: Make, anywhere: dict[str, Any]
+) -> None:
     model = make(dimensions=768, media_root=CORPUS)
-    store = MatryoshkaVectorStore(model, tiers=TIERS, **where)
+    store = MatryoshkaVectorStore(model, tiers=TIERS, **anywhere)
     store.add(model(nodes()))
     fields = {"source": str, "n": int, "draft": bool}
     tool = search_tool(MatryoshkaRetriever(store, shortlist=1), fields=fields, k=1)
