@@ -250,9 +250,10 @@ class CollectionAsAWhole:
         """Make an alias name this collection, in one step whatever it named before.
 
         ``MatryoshkaCollection(alias, …)`` then opens this one. One that is open through the
-        alias already follows on a server and in memory, with its next call; if the other
-        collection holds vectors of another space, that call is an error. In a folder it keeps
-        to what it opened: close it and open it again.
+        alias already follows on a server and in memory, with its next search or ``add``; if the
+        other collection holds vectors of another space, that is an error. (To see a switch, each
+        search by an alias is followed by one small request.) In a folder it keeps to what it
+        opened: close it and open it again.
 
         Args:
             alias: The other name.

@@ -213,6 +213,26 @@ def test_words_bring_up_what_the_vectors_miss(make: Make) -> None:
     assert [hit.id for hit in collection.search(query, 1, text="?!")] == [5]
 
 
+def test_words_alone_are_searched_without_a_vector(make: Make) -> None:
+    collection = make(tiers=(8, 32), hybrid=True)
+    texts = ["fuel pump", "pump", "oil cooler", "a pump that pumps oil"]
+    collection.add(range(4), random_rows(4), [{"n": n} for n in range(4)], texts=texts)
+    found = collection.search(None, 3, text="oil pump", with_vectors=True, first_scores=True)
+    assert found[0].id == 3
+    assert {hit.id for hit in found} <= {0, 1, 2, 3}
+    assert found[0].score > found[1].score > 0
+    assert (found[0].vector is not None, found[0].first_score) == (True, None)
+    assert [hit.id for hit in collection.search(None, text="pump", filter={"n": 1})] == [1]
+    assert collection.search(None, text="zeppelin") == []
+    assert collection.search(None, text="?!") == []
+    with pytest.raises(InvalidInputError, match="needs a vector, or text="):
+        collection.search(None)
+    with pytest.raises(ConfigurationError, match="k=0"):
+        collection.search(None, 0, text="pump")
+    with pytest.raises(ConfigurationError, match="hybrid=True"):
+        make("plain", tiers=(8, 32)).search(None, text="pump")
+
+
 def test_what_was_written_is_there_when_it_is_opened_again(make: Make) -> None:
     rows = random_rows(40)
     make(tiers=(8, 32), hybrid=True).add(["x", *range(39)], rows)
@@ -324,6 +344,19 @@ def test_a_larger_tier_comes_from_the_caller_and_goes_on_after_an_error(make: Ma
     assert list(again.tiers) == [8, 32, 64]
     assert sorted(seen) == list(range(600)), "each point embedded once"
     assert [h.id for h in again.search(rows[9], 3, shortlist=600)] == nearest(rows, rows[9], 3)
+
+
+def test_a_point_without_the_largest_tier_is_named_when_one_is_cut_from_it() -> None:
+    from qdrant_client import QdrantClient, models
+
+    client = QdrantClient(":memory:")
+    collection = MatryoshkaCollection("docs", space=SPACE, tiers=(8, 32), client=client)
+    collection.add([1], random_rows(1))
+    client.upsert("docs", [models.PointStruct(id=2, vector={"8": [1.0] * 8})])
+    assert (collection.unfilled(32), collection.unfilled(8)) == (1, 0)
+    with pytest.raises(IndexMismatchError, match="point 2 has no vector at the largest tier"):
+        collection.add_tier(16)
+    assert collection.tiers == (8, 32)
 
 
 def test_points_added_while_a_tier_is_added_have_it(make: Make) -> None:
