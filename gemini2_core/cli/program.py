@@ -6,13 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from gemini2_core.cli import copy, emulator, estimate, evaluate, reindex, switch, verify
+from gemini2_core.cli import batch, copy, emulator, estimate, evaluate, reindex, switch, verify
 from gemini2_core.cli.command import Run
 from gemini2_core.errors import Gemini2Error
 
 __all__ = ["main"]
 
 _COMMANDS = (
+    batch.add,
     copy.add,
     emulator.add,
     estimate.add,

@@ -68,6 +68,9 @@ class KeptContents:
                     "INSERT INTO contents (key, digest, error, forgotten) VALUES (?, ?, ?, ?)",
                     (key, digest, error, forgotten),
                 ).lastrowid
+                count_up(database, "contents")
+                if error is not None:
+                    count_up(database, "refused")
                 for place, (line, weight) in enumerate(pieces):
                     number = _known_line(database, line.digest)
                     if number is None:
@@ -86,8 +89,8 @@ class KeptContents:
         A content is settled if it can't be embedded, or if each of its lines is done or given up.
         """
         contents = self._file.rows(
-            "SELECT id, key, error FROM contents WHERE id > ? AND NOT forgotten "
-            "ORDER BY id LIMIT ?",
+            "SELECT id, key, error FROM contents INDEXED BY live_contents "
+            "WHERE forgotten = 0 AND id > ? ORDER BY id LIMIT ?",
             after,
             count,
         )
@@ -140,12 +143,11 @@ class KeptContents:
                     _drop_unused(database, line)
 
     def counts(self) -> dict[str, int]:
-        """How many contents, lines, and lines done and given up there are or were."""
-        known = {
-            str(name): whole(n) for name, n in self._file.rows("SELECT name, number FROM counts")
-        }
-        ((contents, bad),) = self._file.rows("SELECT count(*), count(error) FROM contents")
-        return {**known, "contents": whole(contents), "refused": whole(bad)}
+        """How many contents, refused ones, lines, lines done and given up there are or were.
+
+        And the estimated tokens of all lines, by modality.
+        """
+        return {str(n): whole(count) for n, count in self._file.rows("SELECT * FROM counts")}
 
 
 def content_digest(lines: Iterable[str]) -> str:
@@ -170,6 +172,8 @@ def _insert_line(database: sqlite3.Connection, line: Line) -> int:
         database.execute("INSERT INTO vectors VALUES (?, ?)", (number, pack_row(line.row)))
         count_up(database, "done")
         return number
+    for kind, tokens in line.tokens.items():
+        count_up(database, kind, tokens)
     database.execute("INSERT INTO bodies VALUES (?, ?)", (number, line.body))
     for digest, data in line.media.items():
         database.execute("INSERT OR IGNORE INTO media VALUES (?, ?)", (digest, data))

@@ -7,22 +7,22 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 
-from gemini2_core.embedding.answer import Row
 from gemini2_core.embedding.assembly import combine_rows, fit_rows
 from gemini2_core.embedding.batch.kept_contents import Settled
 from gemini2_core.embedding.batch.kept_jobs import Job
 from gemini2_core.embedding.batch.state import State
 from gemini2_core.embedding.batch.statefile import read_facts
 from gemini2_core.embedding.batch.status import BatchStatus, JobStatus
+from gemini2_core.embedding.batch.vector_files import BatchVector, Saved, write_vectors
 from gemini2_core.embedding.result import Usage
-from gemini2_core.errors import Gemini2Error, InvalidInputError, ServiceError
-from gemini2_core.model import MODELS, EmbeddingSpace, ModelSpec, Vectors
+from gemini2_core.errors import ConfigurationError, Gemini2Error, InvalidInputError, ServiceError
+from gemini2_core.model import MODELS, EmbeddingSpace, Modality, ModelSpec, Vectors
 
-__all__ = ["BatchRecord", "BatchVector"]
+__all__ = ["BatchRecord"]
 
 #: Contents that are given out at a time.
 _SOME = 256
@@ -32,20 +32,6 @@ _STATES = {
     "creating": "WAITING",
     "cancelling": "CANCELLING",
 }
-
-
-class BatchVector(NamedTuple):
-    """What became of one content: a vector, or why there is none.
-
-    Attributes:
-        key: The caller's.
-        vector: float32, shape (dimensions,), unit length; None if there is an error.
-        error: Why there is no vector; None if there is one.
-    """
-
-    key: str
-    vector: Row | None
-    error: Gemini2Error | None
 
 
 class BatchRecord:
@@ -99,6 +85,7 @@ class BatchRecord:
     def status(self) -> BatchStatus:
         """How far it is, as of the last look; nothing is sent. Other processes may ask too."""
         counts = self._state.contents.counts()
+        tokens = {kind: counts.get(kind, 0) for kind in Modality}
         jobs = tuple(_job_status(job) for job in self._state.jobs.all())
         return BatchStatus(
             contents=counts["contents"],
@@ -108,6 +95,7 @@ class BatchRecord:
             refused=counts["refused"],
             jobs=jobs,
             usage=self._state.file.usage,
+            estimated_dollars=self._spec.dollars(tokens, batch_api=True),
             cancelled=self._state.file.cancelled,
         )
 
@@ -163,6 +151,27 @@ class BatchRecord:
             raise Gemini2Error(f"{self.path} lacks vectors it had, of {lost[0]!r}: it was damaged")
         found = {one.id: vector for one, vector in zip(good, vectors, strict=True)}
         return [BatchVector(one.key, found.get(one.id), _error(one)) for one in settled]
+
+    def save(self, path: str | Path, *, dimensions: int | None = None) -> Saved:
+        """Write what has come to a file: ``.npz``, ``.parquet`` or ``.jsonl``, by its name.
+
+        An ``.npz`` holds ``keys`` (n,) and ``vectors`` (n, dimensions); the others a row or line
+        a content, with ``key`` and ``vector``. Memory doesn't grow with the vectors.
+
+        Args:
+            path: The file; replaced if it's there, once it is whole.
+            dimensions: Their size in the file, up to what was fetched; None for all of it.
+
+        Raises:
+            ConfigurationError: Another kind of file, or a size that isn't there.
+            MissingExtraError: Parquet without the extra ``parquet``.
+        """
+        size = self._dimensions if dimensions is None else dimensions
+        if not 1 <= size <= self._dimensions:
+            raise ConfigurationError(
+                f"dimensions={size}: the vectors in {self.path} have {self._dimensions} numbers"
+            )
+        return write_vectors(Path(path).expanduser(), self.collect(), size, self.status().contents)
 
     def close(self) -> None:
         """Let go of the file; the jobs at the service go on."""

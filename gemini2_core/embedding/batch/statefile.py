@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS contents (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, digest TEXT NOT NULL, error TEXT,
     forgotten INTEGER NOT NULL DEFAULT 0
 );
+CREATE INDEX IF NOT EXISTS live_contents ON contents (id) WHERE forgotten = 0;
 CREATE TABLE IF NOT EXISTS pieces (
     content INTEGER NOT NULL, place INTEGER NOT NULL, line INTEGER NOT NULL, weight REAL NOT NULL,
     PRIMARY KEY (content, place)
@@ -65,7 +66,8 @@ CREATE TABLE IF NOT EXISTS files (
     name TEXT PRIMARY KEY, job INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
-INSERT OR IGNORE INTO counts VALUES ('lines', 0), ('done', 0), ('failed', 0);
+INSERT OR IGNORE INTO counts VALUES
+    ('contents', 0), ('refused', 0), ('lines', 0), ('done', 0), ('failed', 0);
 """
 
 
@@ -206,9 +208,12 @@ def read_facts(path: Path) -> dict[str, str]:
         file.close()
 
 
-def count_up(database: sqlite3.Connection, name: str) -> None:
-    """One more of the lines that are there, done, or given up."""
-    database.execute("UPDATE counts SET number = number + 1 WHERE name = ?", (name,))
+def count_up(database: sqlite3.Connection, name: str, more: int = 1) -> None:
+    """More of what is counted: contents, lines, tokens by modality."""
+    database.execute(
+        "INSERT INTO counts VALUES (?1, ?2) ON CONFLICT DO UPDATE SET number = number + ?2",
+        (name, more),
+    )
 
 
 def pay(database: sqlite3.Connection, usage: Usage) -> None:

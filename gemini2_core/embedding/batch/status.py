@@ -47,6 +47,7 @@ class BatchStatus:
         refused: Contents that couldn't be embedded at all, and were to be reported.
         jobs: All jobs so far, the last one last.
         usage: What was paid so far, at the Batch API's price.
+        estimated_dollars: What all lines together cost, about, by our own count of their tokens.
         cancelled: True if no new job will be started.
     """
 
@@ -57,6 +58,7 @@ class BatchStatus:
     refused: int
     jobs: tuple[JobStatus, ...]
     usage: Usage
+    estimated_dollars: float
     cancelled: bool
 
     @property
@@ -89,14 +91,17 @@ class BatchStatus:
             ).rstrip()
             for row in rows
         )
-        told = [f"{self.done:,} of {self.lines:,} lines done"]
+        counts = [f"{self.done:,} of {self.lines:,} lines done"]
         if self.failed:
-            told.append(f"{self.failed:,} failed")
+            counts.append(f"{self.failed:,} failed")
         if self.refused:
-            told.append(f"{self.refused:,} contents refused")
+            counts.append(f"{self.refused:,} contents refused")
         if self.cancelled:
-            told.append("cancelled")
-        head = f"{self.contents:,} contents, {', '.join(told)}; {self.usage}"
+            counts.append("cancelled")
+        told = f"{self.contents:,} contents, {', '.join(counts)}"
+        tokens = self.usage.total_tokens
+        paid = f"${self.usage.dollars:.6f} paid so far for {tokens:,} tokens"
+        head = f"{told}\n{paid}; about ${self.estimated_dollars:.6f} in all"
         return f"{head}\n{table}" if self.jobs else head
 
 
