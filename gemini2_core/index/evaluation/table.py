@@ -35,7 +35,8 @@ def report_text(report: EvaluationReport) -> str:
         "",
         *_drawn(_columns(report), report.rows),
         "",
-        "In brackets: 95 % interval of a bootstrap over the queries.",
+        "In brackets: 95 % interval of a bootstrap over the queries. Stored: vectors as float32, of "
+        "these documents and of a million.",
         *_gaps(report),
         "",
         *report.sentences,
@@ -81,7 +82,8 @@ def _picture(report: EvaluationReport) -> str:
 
 
 def _headline(report: EvaluationReport) -> str:
-    return f"{report.documents:,} documents, {len(report.queries):,} queries"
+    queries = len(report.queries)
+    return f"{report.documents:,} documents, {queries:,} {'query' if queries == 1 else 'queries'}"
 
 
 def _columns(report: EvaluationReport) -> list[_Column]:

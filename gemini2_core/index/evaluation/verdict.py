@@ -75,7 +75,7 @@ class Difference:
         """The gap with its interval: ``+0.42 points of nDCG@10 (95 % interval -0.31 to +1.20)``."""
         gap = self.gap
         return (
-            f"{_points(gap.value)} points of {self.metric} over {self.queries:,} queries "
+            f"{_points(gap.value)} points of {self.metric} over {_queries(self.queries)} "
             f"(95 % interval {_points(gap.low)} to {_points(gap.high)})"
         )
 
@@ -145,6 +145,10 @@ def _too_few(one: Difference, smallest: int) -> str:
     return said + (
         f"; about {needed:,} queries would settle it, were the gap as it looks." if needed else "."
     )
+
+
+def _queries(count: int) -> str:
+    return f"{count:,} {'query' if count == 1 else 'queries'}"
 
 
 def _points(value: float) -> str:

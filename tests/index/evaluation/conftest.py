@@ -49,14 +49,14 @@ def embedder(emulator: Emulator) -> Iterator[Make]:
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """90 documents of 12 words, 60 queries of 3 words out of one of them."""
+    """60 documents of 12 words, 40 queries of 3 words out of one of them."""
     rng = random.Random(3)
     folder = tmp_path_factory.mktemp("beir")
-    documents = [(f"d{n}", " ".join(rng.sample(WORDS, 12))) for n in range(90)]
+    documents = [(f"d{n}", " ".join(rng.sample(WORDS, 12))) for n in range(60)]
     corpus = [{"_id": own, "title": "", "text": text} for own, text in documents]
     corpus[0]["title"] = "A heading"
     queries, judgements = [], ["query-id\tcorpus-id\tscore"]
-    for n, (own, text) in enumerate(rng.choices(documents, k=60)):
+    for n, (own, text) in enumerate(rng.choices(documents, k=40)):
         queries.append({"_id": f"q{n}", "text": " ".join(rng.sample(text.split(), 3))})
         judgements.append(f"q{n}\t{own}\t2")
     queries.append({"_id": "unjudged", "text": "nobody judged this"})

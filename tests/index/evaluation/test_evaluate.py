@@ -41,8 +41,8 @@ def test_every_size_is_cut_from_one_embedding(
         resamples=200,
         on_progress=lambda done, total: seen.append((done, total)),
     )
-    assert seen[-1] == (90, 90)
-    assert len(items(emulator)) == 90 + 60  # the query that nobody judged isn't embedded
+    assert seen[-1] == (60, 60)
+    assert len(items(emulator)) == 60 + 40  # the query that nobody judged isn't embedded
     assert {item.get("outputDimensionality") or 3072 for item in items(emulator)} == {3072}
     assert [row.search for row in report.rows] == [
         "768",
@@ -178,7 +178,7 @@ def test_a_collection_is_measured_without_embedding_its_documents(
             shortlists=[50],
             resamples=200,
         )
-        assert len(items(emulator)) == 60
+        assert len(items(emulator)) == 40
         for row in exact.rows:
             ours = report.row(row.search).scores["nDCG@10"].value
             assert ours == pytest.approx(row.scores["nDCG@10"].value)
@@ -286,7 +286,7 @@ def test_an_error_names_the_document_and_keeps_what_was_paid(
     long = Document("long", "word " * 9000)
     with pytest.raises(InvalidInputError, match="document 'long': "):
         evaluate(one, [*DOCUMENTS, long], {"q": "x"}, {"q": {"d1": 1}})
-    emulator.configure(requests_per_day=100)
+    emulator.configure(requests_per_day=70)
     try:
         with pytest.raises(QuotaError):
             evaluate(
@@ -300,7 +300,7 @@ def test_an_error_names_the_document_and_keeps_what_was_paid(
     emulator.reset()
     again = embedder(cache=tmp_path / "v.sqlite")
     evaluate(again, files.corpus, files.queries, files.qrels, **FAST)  # type: ignore[arg-type]
-    assert len(items(emulator)) == 150 - 100
+    assert len(items(emulator)) == 100 - 70
 
 
 class Tags(HTMLParser):
@@ -328,7 +328,7 @@ def test_a_report_shows_itself_and_is_written(
     lines = str(report).splitlines()
     table = lines[2 : 4 + len(report.rows)]
     assert len({len(line) for line in table}) == 1  # columns line up
-    assert "276.5 kB" in str(report)  # 90 documents at 768
+    assert "184.3 kB" in str(report)  # 60 documents at 768
     assert "12.3 GB" in str(report)  # a million at 3072
     assert report.sentence in str(report)
     page = report._repr_html_()
@@ -346,7 +346,7 @@ def test_a_report_shows_itself_and_is_written(
     assert told["rows"][0]["scores"]["nDCG@10"]["value"] == report.row(768).scores["nDCG@10"].value
     assert told["costs"][0]["batch_dollars"] == pytest.approx(told["costs"][0]["dollars"] / 2)
     each = orjson.loads(written[2].read_bytes())
-    assert len(each["searches"][0]["nDCG@10"]) == len(each["queries"]) == 60
+    assert len(each["searches"][0]["nDCG@10"]) == len(each["queries"]) == 40
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError, match=r"\[plot\]"):
         report.plot()
@@ -374,7 +374,7 @@ def test_rankings_hold_a_chunk_of_vectors_not_the_corpus(
         tiers=[8, 26],
         **FAST,  # type: ignore[arg-type]
     )
-    assert asked == [7] * 12 + [6]
+    assert asked == [7] * 8 + [4]
     whole = OtherVendor()
     documents = list(read_corpus(files.corpus))
     qrels = read_qrels(files.qrels)
@@ -449,8 +449,8 @@ def test_the_command_asks_a_collection_and_puts_tasks_beside_it(
     assert main(line) == 0
     told = orjson.loads(capsys.readouterr().out)
     assert told["rows"][-1]["search"] == "engine, 768 → 3072, short list 20"
-    assert told["documents"] == 90
-    assert len(items(emulator)) == 60
+    assert told["documents"] == 60
+    assert len(items(emulator)) == 40
     line += ["--corpus", str(files.corpus), "--compare-task", "none", "CLUSTERING"]
     assert main(line) == 0
     told = orjson.loads(capsys.readouterr().out)
