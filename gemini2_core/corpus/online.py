@@ -23,6 +23,9 @@ __all__ = ["OnlineMove"]
 _PAGES_AT_ONCE = 3
 #: What is in flight when a move has to stop gets this long to come in: it's paid for.
 _GRACE = 2.0
+#: The part of a corpus that may be in flight: what a kill can cost. It makes the requests for a
+#: small one smaller, and never fewer than so many items are in flight.
+_PART_IN_FLIGHT, _LEAST_IN_FLIGHT = 1 / 500, 40
 #: Our count against the service's, before the first answer has shown how they compare.
 _MARGIN = 1.1
 
@@ -42,6 +45,7 @@ class OnlineMove(Move):
         hybrid: bool,
     ) -> None:
         super().__init__(source, embedder, target, checkpoint, settings, size=size, hybrid=hybrid)
+        self._batch_size = embedder.batch_size
         self._reserved = self._told = self._foreseen = 0.0
         self._room = asyncio.Semaphore(_PAGES_AT_ONCE)
         self._storing = asyncio.Lock()
@@ -54,6 +58,7 @@ class OnlineMove(Move):
         async with self._reading() as reading:
             try:
                 await self._expect(reading)
+                self._batch_size = self._bearable()
                 while not self.stopped and not self._cut:
                     page = await reading.page()
                     if page is None:
@@ -70,6 +75,14 @@ class OnlineMove(Move):
         if self._error is not None:
             raise self._error
         return whole and not self._cut
+
+    def _bearable(self) -> int:
+        """Items of a request, so that a kill in the middle of all of them costs little."""
+        most = self._embedder.batch_size
+        if self._total is None:
+            return most
+        in_flight = max(_LEAST_IN_FLIGHT, int(self._total * _PART_IN_FLIGHT))
+        return max(1, min(most, in_flight // self._embedder.max_concurrency))
 
     def _cut_short(self) -> None:
         super()._cut_short()
@@ -131,7 +144,10 @@ class OnlineMove(Move):
         self._kept.add(rows)
         try:
             moved_on = await self._with_vectors(page)
-            paid = await pay(self._embedder.keeping(rows, dimensions=self._size), page.entries)
+            keeping = self._embedder.keeping(
+                rows, dimensions=self._size, batch_size=self._batch_size
+            )
+            paid = await pay(keeping, page.entries)
             async with self._storing:
                 await self._store(page, paid, moved_on, rows)
         except Exception as error:  # noqa: BLE001 - it ends the whole run, which raises it

@@ -59,8 +59,9 @@ def reindex(
     its payload. Reading, embedding and storing go on at once, a few pages of them in memory.
 
     A vector is in the checkpoint before it is in the collection, and what the collection has
-    acknowledged is marked there: after a kill, only what was in flight is paid for again, at most
-    ``max_concurrency`` requests. A further run embeds what is new and what has changed since, and
+    acknowledged is marked there: after a kill, only what was in flight is paid for again. That is
+    at most ``max_concurrency`` requests, and for a small corpus they are made smaller, to a 500th
+    of it together, or 40 items. A further run embeds what is new and what has changed since, and
     tells what the source has no more. Ctrl-C lets come in what is in flight, and ends.
 
     Args:

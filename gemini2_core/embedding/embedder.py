@@ -208,6 +208,16 @@ class Gemini2Embedder:
         return self._space
 
     @property
+    def batch_size(self) -> int:
+        """Most items in a request."""
+        return self._batch_size
+
+    @property
+    def max_concurrency(self) -> int:
+        """Most requests in flight."""
+        return self._limits.max_concurrency
+
+    @property
     def usage(self) -> Usage:
         """What all calls so far sent and cost together, failed ones included."""
         return self._held.usage
@@ -583,7 +593,9 @@ class Gemini2Embedder:
         }
         return other
 
-    def keeping(self, rows: VectorCache, *, dimensions: int) -> Gemini2Embedder:
+    def keeping(
+        self, rows: VectorCache, *, dimensions: int, batch_size: int | None = None
+    ) -> Gemini2Embedder:
         """One that puts every row into ``rows`` as soon as its answer comes, and looks there first.
 
         For work that has to outlive its process: what was paid for is kept before the call
@@ -594,12 +606,15 @@ class Gemini2Embedder:
         Args:
             rows: Where rows are kept.
             dimensions: Size of its vectors.
+            batch_size: Most items in one of its requests; None for the embedder's own.
 
         Raises:
             ConfigurationError: A size that the model can't give.
         """
         other = self.variant(
-            dimensions=dimensions, task_type=self._task, batch_size=self._batch_size
+            dimensions=dimensions,
+            task_type=self._task,
+            batch_size=self._batch_size if batch_size is None else batch_size,
         )
         other._kept = rows if self._cache is None else TwoCaches(rows, self._cache)
         return other
