@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import numpy as np
 from gemini2_core import Gemini2Embedder
 from gemini2_core.corpus import reindex
 from gemini2_core.embedding.batch import BatchOptions
-from gemini2_core.index import MatryoshkaCollection
+from gemini2_core.index import MatryoshkaCollection, PointId
 from gemini2_core.model import count_tokens
 from tests.corpus.corpora import MadeUp, made_up
 from tests.corpus.emulating import ROOT, Emulating, Tally
@@ -161,6 +161,17 @@ def move_once(task: Task, base_url: str) -> dict[str, float]:
     )
     told: dict[str, float] = json.loads(done.stdout)
     return told
+
+
+def everything(
+    collection: MatryoshkaCollection,
+) -> Mapping[PointId, tuple[object, tuple[float, ...]]]:
+    """Payload and vector of each point."""
+    found = {}
+    for record in collection.scroll(with_vectors=True):
+        assert record.vector is not None
+        found[record.id] = (record.payload, tuple(record.vector.tolist()))
+    return found
 
 
 def check_whole(collection: MatryoshkaCollection, documents: int, words: int = 12) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from gemini2_core.emulator import serve
 from gemini2_core.index import MatryoshkaCollection, PointId
 from tests.corpus.corpora import MadeUp
 from tests.corpus.emulating import emulating
-from tests.corpus.moving import SPACE, Task, check_whole, move_once, move_with_kills
+from tests.corpus.moving import SPACE, Task, check_whole, everything, move_once, move_with_kills
 
 FAULTS = ("429", "429_no_hint", "500", "503", "missing")
 
@@ -44,16 +44,6 @@ def test_killed_five_times_every_document_is_there_once_and_paid_for_once(tmp_pa
     most = moved.tally.refused + 5 * task.in_flight
     assert moved.tally.items <= task.documents + most
     assert moved.tally.tokens <= task.need * (1 + most / task.documents)
-
-
-def everything(
-    collection: MatryoshkaCollection,
-) -> Mapping[PointId, tuple[object, tuple[float, ...]]]:
-    found = {}
-    for record in collection.scroll(with_vectors=True):
-        assert record.vector is not None
-        found[record.id] = (record.payload, tuple(record.vector.tolist()))
-    return found
 
 
 def test_two_processes_with_a_shard_each_make_the_collection_of_one(tmp_path: Path) -> None:
