@@ -9,7 +9,7 @@ from langchain_core.embeddings import Embeddings
 from gemini2_core.embedding import Aggregate, Gemini2Embedder
 from gemini2_core.errors import IndexMismatchError
 from gemini2_core.index import MatryoshkaCollection, VectorsLike
-from gemini2_core.model import Side
+from gemini2_core.model import MODELS, EmbeddingSpace, Side
 from langchain_gemini2.embeddings import Gemini2Embeddings
 from langchain_gemini2.incoming import Incoming, only_text
 from langchain_gemini2.inputs import Embeddable, contents_of
@@ -76,9 +76,10 @@ class LargestTier:
     def _sized(self) -> Gemini2Embedder | None:
         """The embedder at the largest tier, for an open collection; None for other embeddings."""
         embeddings = self._embeddings
-        if not isinstance(embeddings, Gemini2Embeddings):
-            return None
         size, held = self._collection.dimensions, self._collection.space
+        if not isinstance(embeddings, Gemini2Embeddings):
+            _check_model(embeddings, held, self._collection.name)
+            return None
         if held != embeddings.space:
             raise IndexMismatchError(
                 f"collection {self._collection.name!r} holds vectors of {held}, and the embeddings "
@@ -91,3 +92,20 @@ class LargestTier:
                 batch_size=embeddings.batch_size,
             )
         return self._embedder
+
+
+def _check_model(embeddings: Embeddings, held: EmbeddingSpace, name: str) -> None:
+    """See that other embeddings, as far as they say what model they ask, are of a space.
+
+    Raises:
+        IndexMismatchError: They aren't.
+    """
+    inner = getattr(embeddings, "underlying_embeddings", embeddings)  # CacheBackedEmbeddings
+    for attribute in ("model", "model_name"):
+        told = getattr(inner, attribute, None)
+        spec = MODELS.get(told.removeprefix("models/")) if isinstance(told, str) else None
+        if spec is not None and spec.space != held.model:
+            raise IndexMismatchError(
+                f"collection {name!r} holds vectors of {held}, and the embeddings "
+                f"({type(inner).__name__}) are of {told}: they can't be compared"
+            )

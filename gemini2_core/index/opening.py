@@ -67,6 +67,7 @@ class Opening:
         self._wanted = wanted
         self._tiers = wanted.tiers
         self._mark: Mark | None = None
+        self._space = wanted.space
         self._through_alias = False
         self._closed = False
 
@@ -118,6 +119,8 @@ class Opening:
         if mark is None:
             mark = yield from self._adopted(found)
         self._check(mark, found)
+        # Who said no space keeps to the first one found, whatever an alias names later.
+        self._space = mark.space
         for field, kind in self._wanted.payload_indexes.items():
             if field not in found.fields:
                 yield from ask(IndexField(field, kind))
@@ -223,10 +226,10 @@ class Opening:
 
     def _check(self, mark: Mark, found: Description) -> None:
         """See that the collection is what was asked for."""
-        if self._wanted.space not in {None, mark.space}:
+        if self._space not in {None, mark.space}:
             raise IndexMismatchError(
                 f"{self.place} holds vectors of {mark.space}, and it was opened for "
-                f"{self._wanted.space}: they can't be compared. Open it with the model and task "
+                f"{self._space}: they can't be compared. Open it with the model and task "
                 "it was made with, or embed its contents anew into another collection"
             )
         mark.check(found, self.name)
