@@ -26,8 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--kills", type=int, default=5)
     add("--seed", type=int, default=1, help="of the moments")
     add("--failure-rate", type=float, default=0.02)
-    add("--batch-size", type=int, default=8, help="documents in a request")
-    add("--max-concurrency", type=int, default=4, help="requests in flight")
+    add("--batch-size", type=int, default=40, help="documents in a request")
+    add("--max-concurrency", type=int, default=8, help="requests in flight")
+    add("--batch", metavar="LINES", type=int, default=0, help="by jobs of so many lines")
     add("--tiers", default="768,3072")
     add("--folder", type=Path, default=Path(tempfile.gettempdir()), help="for the collection")
     add("--memory", metavar="N", type=int, nargs="+", help="measure memory, with so many documents")
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             batch_size=options.batch_size,
             max_concurrency=options.max_concurrency,
             page=512,
+            batch=options.batch,
         )
         settings = {
             "vectors": "pool",
@@ -54,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "retry_delay": 0.1,
             "slow_seconds": 0.1,
             "seed": options.seed,
+            "batch_failing": options.failure_rate,
+            "batch_out_of_order": True,
+            "batch_seconds": 0.5,
         }
         with emulating(settings) as emulator:
             moved = move_with_kills(task, emulator, options.kills, options.seed)
@@ -103,19 +108,19 @@ def _memory(sizes: Sequence[int], words: int) -> int:
 
 def _figures(task: Task, moved: Moved) -> dict[str, object]:
     need, tally = task.need, moved.tally
+    served = tally.tokens + tally.batch_tokens
     return {
         "documents, each there exactly once": task.documents,
         "killed when so many had been served": ", ".join(map(str, moved.kills)),
         "runs": moved.runs,
         "seconds in all": round(moved.seconds, 1),
         "requests refused or failed": tally.refused,
+        "lines of jobs served": tally.batch_lines,
         "tokens needed": need,
-        "tokens served": tally.tokens,
+        "tokens served": served,
         "tokens of answers lost on the way (drop)": tally.dropped_tokens,
-        "tokens served / need": f"{tally.tokens / need:.5f}",
-        "the same, lost answers counted as paid": (
-            f"{(tally.tokens + tally.dropped_tokens) / need:.5f}"
-        ),
+        "tokens served / need": f"{served / need:.5f}",
+        "the same, lost answers counted as paid": f"{(served + tally.dropped_tokens) / need:.5f}",
         "documents that may be in flight at a kill": task.in_flight,
     }
 

@@ -63,7 +63,8 @@ class Task:
     @property
     def in_flight(self) -> int:
         """Documents that may be in flight at once."""
-        return self.batch_size * self.max_concurrency
+        most = max(40, self.documents // 500)
+        return min(self.batch_size, most // self.max_concurrency) * self.max_concurrency
 
     @property
     def need(self) -> int:
