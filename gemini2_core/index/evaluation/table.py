@@ -35,8 +35,8 @@ def report_text(report: EvaluationReport) -> str:
         "",
         *_drawn(_columns(report), report.rows),
         "",
-        "In brackets: 95 % interval of a bootstrap over the queries. Stored: vectors as float32, of "
-        "these documents and of a million.",
+        "In brackets: 95 % interval of a bootstrap over the queries.",
+        "Stored: float32 vectors of these documents, and of a million.",
         *_gaps(report),
         "",
         *report.sentences,
