@@ -1,0 +1,117 @@
+"""``gemini2 batch``, from a corpus to a file of vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+
+from gemini2_core import Gemini2Embedder
+from gemini2_core.cli import main
+from gemini2_core.emulator import Emulator
+from tests.embedding.batch.conftest import files, jobs, paid
+from tests.embedding.conftest import KEY
+
+TEXTS = {f"k{n}": f"text number {n}" for n in range(6)}
+Batch = Callable[..., int]
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> str:
+    path = tmp_path / "corpus.jsonl"
+    lines = [{"_id": key, "title": "", "text": text} for key, text in TEXTS.items()]
+    path.write_bytes(b"\n".join(map(orjson.dumps, lines)))
+    return str(path)
+
+
+@pytest.fixture
+def batch(emulator: Emulator, path: Path, monkeypatch: pytest.MonkeyPatch) -> Batch:
+    monkeypatch.setenv("GEMINI_API_KEY", KEY)
+    monkeypatch.setattr("gemini2_core.embedding.batch.run._FIRST_PAUSE", 0.02)
+
+    def command(action: str, *rest: str) -> int:
+        options = ["--state", str(path), "--base-url", emulator.base_url]
+        return main(["batch", action, *rest, *options])
+
+    return command
+
+
+def test_from_a_corpus_to_a_file(
+    batch: Batch,
+    corpus: str,
+    tmp_path: Path,
+    emulator: Emulator,
+    embedder: Gemini2Embedder,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    emulator.configure(batch_outcomes=("expire",), batch_seconds=0.1)
+    assert batch("submit", corpus, "--lines-per-job", "3") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"6 new contents from {corpus}"
+    assert said[1] == "6 contents, 0 of 6 lines done"
+    assert [line.split()[1] for line in said[4:]] == ["RUNNING", "RUNNING"]
+    assert batch("submit", corpus) == 0
+    assert "0 new contents" in capsys.readouterr().out
+    output = tmp_path / "vectors.npz"
+    assert batch("collect", "--output", str(output)) == 0
+    assert "6 vectors in" in capsys.readouterr().out
+    with np.load(output) as read:
+        assert read["keys"].tolist() == list(TEXTS)
+        assert np.array_equal(read["vectors"], embedder.embed_documents([*TEXTS.values()]).vectors)
+    assert paid(emulator) == 6
+    assert files(emulator) == []
+
+
+def test_status_and_cancel(
+    batch: Batch,
+    corpus: str,
+    emulator: Emulator,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    emulator.configure(batch_outcomes=("stuck", "succeed"))
+    batch("submit", corpus, "--lines-per-job", "3", "--dimensions", "768", "--side", "query")
+    assert batch("status") == 0
+    assert batch("cancel") == 0
+    capsys.readouterr()
+    monkeypatch.delenv("GEMINI_API_KEY")
+    assert batch("status", "--offline") == 0
+    said = capsys.readouterr().out
+    assert "3 of 6 lines done, cancelled" in said
+    assert [line.split()[1] for line in said.splitlines()[3:]] == ["CANCELLED", "SUCCEEDED"]
+    assert len(jobs(emulator)) == 2
+
+
+def test_what_failed_is_named_and_told_by_the_exit_status(
+    batch: Batch,
+    tmp_path: Path,
+    emulator: Emulator,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    emulator.configure(batch_failing=0.3)
+    table = tmp_path / "table.csv"
+    table.write_text("text\n" + "\n".join(TEXTS.values()) + "\n")
+    batch("submit", str(table), "--column", "text", "--on-failed", "report")
+    output = str(tmp_path / "vectors.jsonl")
+    assert batch("collect", "--no-wait", "--output", output) == 3
+    assert batch("collect", "--on-failed", "report", "--output", output) == 3
+    told = capsys.readouterr()
+    lines = Path(output).read_bytes().splitlines()
+    assert 0 < len(lines) < 6
+    assert told.err.count("13: Internal error encountered.") == 6 - len(lines)
+
+
+def test_no_key_and_no_run_are_errors_in_a_line(
+    batch: Batch,
+    corpus: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert batch("status") == 1
+    assert "there is no batch run in" in capsys.readouterr().err
+    monkeypatch.delenv("GEMINI_API_KEY")
+    assert batch("submit", corpus) == 1
+    assert "no API key" in capsys.readouterr().err
