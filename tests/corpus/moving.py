@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import resource
 import signal
@@ -23,6 +24,7 @@ from gemini2_core.index import MatryoshkaCollection, PointId
 from gemini2_core.model import count_tokens
 from tests.corpus.corpora import MadeUp, made_up
 from tests.corpus.emulating import ROOT, Emulating, Tally
+from tests.corpus.starting import starter
 
 SPACE = "gemini-embedding-2/RETRIEVAL"
 _PREFIX = "title: none | text: "
@@ -81,8 +83,8 @@ class Task:
             self.name, space=SPACE, tiers=self.tiers, path=self.path, url=self.url
         )
 
-    def command(self, base_url: str) -> list[str]:
-        """The command that does it."""
+    def arguments(self, base_url: str) -> list[str]:
+        """What ``main`` is told to do it."""
         told: dict[str, object] = {
             "documents": self.documents,
             "words": self.words,
@@ -97,8 +99,7 @@ class Task:
             "base-url": base_url,
         }
         told |= {"path": self.path} if self.path else {"url": self.url}
-        words = [str(word) for name, value in told.items() for word in (f"--{name}", value)]
-        return [sys.executable, "-m", "tests.corpus.moving", *words]
+        return [str(word) for name, value in told.items() for word in (f"--{name}", value)]
 
 
 @dataclass
@@ -128,24 +129,17 @@ def move_with_kills(task: Task, emulator: Emulating, kills: int, seed: int) -> M
     moments = sorted(draw.sample(range(task.documents // 20, task.documents * 19 // 20), kills))
     done = Moved([], 0, 0.0, emulator.tally())
     began = time.monotonic()
-    for moment in [*moments, None]:
-        done.runs += 1
-        with subprocess.Popen(
-            task.command(emulator.base_url),
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
-            while moment is not None and process.poll() is None:
+    with starter("tests.corpus.moving") as process:
+        for moment in [*moments, None]:
+            done.runs += 1
+            child = process.start(task.arguments(emulator.base_url))
+            while moment is not None and process.running(child):
                 if (served := emulator.tally().served) >= moment:
-                    process.send_signal(signal.SIGKILL)
+                    os.kill(child, signal.SIGKILL)
                     done.kills.append(served)
                     break
                 time.sleep(0.002)
-            _, said = process.communicate()
-        wanted = 0 if moment is None else -signal.SIGKILL
-        assert process.returncode == wanted, said
+            assert process.wait(child) == (0 if moment is None else -signal.SIGKILL)
     done.seconds = time.monotonic() - began
     done.tally = emulator.tally()
     return done
@@ -157,9 +151,8 @@ def move_once(task: Task, base_url: str) -> dict[str, float]:
     Raises:
         CalledProcessError: It failed.
     """
-    done = subprocess.run(
-        task.command(base_url), cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
-    )
+    command = [sys.executable, "-m", "tests.corpus.moving", *task.arguments(base_url)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     told: dict[str, float] = json.loads(done.stdout)
     return told
 

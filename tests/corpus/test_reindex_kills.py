@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from gemini2_core.emulator import serve
 from gemini2_core.index import MatryoshkaCollection, PointId
 from tests.corpus.corpora import MadeUp
 from tests.corpus.emulating import emulating
-from tests.corpus.moving import SPACE, Task, check_whole, everything, move_once, move_with_kills
+from tests.corpus.moving import SPACE, Task, check_whole, everything, move_with_kills
+from tests.corpus.starting import starter
 
 FAULTS = ("429", "429_no_hint", "500", "503", "missing")
 
@@ -53,18 +53,18 @@ def test_two_processes_with_a_shard_each_make_the_collection_of_one(tmp_path: Pa
             replace(whole, shard=f"{n}/2", checkpoint=tmp_path / f"c{n}", name="parts")
             for n in range(2)
         ]
-        with ThreadPoolExecutor(2) as threads:
-            moved = list(threads.map(move_once, parts, [emulator.base_url] * 2))
-        assert sum(one["stored"] for one in moved) == 300
+        with starter("tests.corpus.moving") as processes:
+            both = [processes.start(part.arguments(emulator.base_url)) for part in parts]
+            assert [processes.wait(one) for one in both] == [0, 0]
         with (
             Gemini2Embedder(api_key="any", base_url=emulator.base_url) as embedder,
             whole.collection() as one,
         ):
             reindex(MadeUp(300), embedder, one, checkpoint=whole.checkpoint)
             wanted = everything(one)
-        with parts[0].collection() as both:
-            assert unfilled_shards(both) == []
-            assert everything(both) == wanted
+        with parts[0].collection() as shared:
+            assert unfilled_shards(shared) == []
+            assert everything(shared) == wanted
     assert sum(record.items for record in emulator.requests) == 600, "each document once a move"
 
 
