@@ -202,10 +202,6 @@ def _read(
             f"{len(lost):,} relevant documents aren't in the corpus and count as not found, such "
             f"as {_some(sorted(lost))}"
         )
-    notes += [
-        f"vectors came from {server}; an emulator's aren't the model's"
-        for server in {one.server: None for one in others if one.server}
-    ]
     for one in others:
         one.count_queries([texts[query] for query in wanted])
     return _Data(order, {query: texts[query] for query in wanted}, list(wanted.values()), notes)

@@ -45,6 +45,7 @@ def draw(report: EvaluationReport) -> Figure:
     for model, colour in colours.items():
         found.plot([], [], "o-", color=colour, label=model)
     figure.legend(*found.get_legend_handles_labels(), loc="outside lower left", ncols=4)
+    figure.text(0.995, 0.01, report.origin, ha="right", va="bottom", fontsize=8)
     return figure
 
 

@@ -78,6 +78,7 @@ class EvaluationReport:
         sentences: The decisions: first whether more than the smallest size pays.
         costs: One an embedder.
         notes: What was left out or is odd about the data.
+        servers: Servers other than Google's that gave vectors, such as an emulator.
         per_query: Score of each query, by model, search and metric.
         seconds: How long the evaluation took.
     """
@@ -89,6 +90,7 @@ class EvaluationReport:
     sentences: tuple[str, ...]
     costs: tuple[Cost, ...]
     notes: tuple[str, ...] = ()
+    servers: tuple[str, ...] = ()
     per_query: Mapping[tuple[str, str], Mapping[str, Scores]] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -96,6 +98,13 @@ class EvaluationReport:
     def sentence(self) -> str:
         """Whether this data shows a gap that pays for more than the smallest size."""
         return self.sentences[0]
+
+    @property
+    def origin(self) -> str:
+        """Whose vectors these are, if not all are from Google's own service; else ""."""
+        if not self.servers:
+            return ""
+        return f"vectors came from {', '.join(self.servers)}; an emulator's aren't the model's"
 
     def row(self, search: str | int, model: str | None = None) -> Row:
         """The row of a search, such as ``768``; the first model's, if none is named.
@@ -144,6 +153,7 @@ class EvaluationReport:
                 for cost in self.costs
             ],
             "notes": list(self.notes),
+            "servers": list(self.servers),
             "seconds": round(self.seconds, 3),
         }
 

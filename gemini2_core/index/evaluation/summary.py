@@ -94,13 +94,15 @@ def summary(
         two_pass_sentence([one for one in losses if one.model == first.name]),
         *(model_sentence(one) for one in {one.model: one for one in others}.values()),
     ]
+    candidates = {id(one.candidate): one.candidate for one in measured}.values()
     return EvaluationReport(
         documents=documents,
         queries=queries,
         rows=rows,
         differences=(*larger, *losses, *others),
         sentences=tuple(sentence for sentence in sentences if sentence),
-        costs=tuple(one.cost for one in {id(m.candidate): m.candidate for m in measured}.values()),
+        costs=tuple(one.cost for one in candidates),
+        servers=tuple({one.server: None for one in candidates if one.server}),
         notes=tuple(notes),
         per_query={(one.candidate.name, one.search): one.scores for one in measured},
         seconds=time.monotonic() - begun,

@@ -43,7 +43,7 @@ def report_text(report: EvaluationReport) -> str:
         "",
         *(_cost_line(cost) for cost in report.costs),
         "Embedding costs the same for every size: all are cut from one.",
-        *(f"Note: {note}" for note in report.notes),
+        *(f"Note: {note}" for note in (*report.notes, report.origin) if note),
     ]
     return "\n".join(line.rstrip() for line in text)
 
@@ -61,7 +61,7 @@ def report_html(report: EvaluationReport) -> str:
         escape(line)
         for line in [
             *(_cost_line(cost) for cost in report.costs),
-            *(f"Note: {note}" for note in report.notes),
+            *(f"Note: {note}" for note in (*report.notes, report.origin) if note),
         ]
     )
     return (

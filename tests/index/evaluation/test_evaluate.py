@@ -264,7 +264,7 @@ def test_what_is_odd_is_said_and_left_out(embedder: Make) -> None:
     assert "1 documents without text" in notes
     assert "1 queries without a relevant document" in notes
     assert "'gone'" in notes
-    assert "an emulator's aren't the model's" in notes
+    assert "an emulator's aren't the model's" in str(report)
     assert report.row(768).scores["recall@10"].value == 0.5
     assert "below 50 queries" in report.sentence
 
@@ -331,7 +331,10 @@ def test_a_report_shows_itself_and_is_written(
     assert "184.3 kB" in str(report)  # 60 documents at 768
     assert "12.3 GB" in str(report)  # a million at 3072
     assert report.sentence in str(report)
+    assert report.origin in [text.get_text() for text in report.plot().texts]
     page = report._repr_html_()
+    assert "emulator" in report.origin
+    assert report.servers[0] in page
     assert {"table", "img", "b"} <= Tags(page).tags
     assert "script" not in Tags(page).tags
     written = report.save(tmp_path / "out")
