@@ -124,7 +124,6 @@ def test_a_store_of_the_other_model_is_refused_in_everything(
     other: str,
     client: QdrantClient,
     models_of: Callable[[str, str], Any],
-    emulator: Emulator,
 ) -> None:
     maker = models_of(made_by, there)
     first = opened(made_by, maker, "docs", client)
