@@ -229,6 +229,14 @@ def test_a_sample_says_between_what_the_whole_lies() -> None:
     assert few.tokens == estimate(Given(*items[:50])).tokens, "a sample of all is all"
 
 
+def test_what_a_sample_finds_stands_for_all(tmp_path: Path) -> None:
+    items = [Item(n, "![](gone.png)" if n % 3 == 0 else "text") for n in range(300)]
+    found = estimate(Given(*items), sample=100, media_root=tmp_path)
+    assert 60 < found.refused < 140  # 100, and five deviations
+    assert found.vectors == 300 - found.refused
+    assert f"about {found.refused} refused" in str(found)
+
+
 def test_intervals_hold_as_often_as_they_say() -> None:
     rng = random.Random(5)
     hits = ratios = 0

@@ -85,7 +85,9 @@ def test_a_gzipped_corpus_is_the_same_corpus(tmp_path: Path) -> None:
 
 def test_a_document_with_nothing_but_a_title_has_it_as_its_text(tmp_path: Path) -> None:
     path = tmp_path / "corpus.jsonl"
-    path.write_text('{"_id": "a", "title": "Pumps", "text": "", "metadata": {"url": "u"}}\n')
+    path.write_text(
+        '{"_id": "a", "title": "Pumps", "text": "", "metadata": {"url": "u", "title": "x"}}\n'
+    )
     (item,) = read(BeirSource(path))
     assert (item.content, item.title) == ("Pumps", None)
     assert item.payload == {"page_content": "Pumps", "metadata": {"url": "u"}}

@@ -187,9 +187,9 @@ def nodes(folder: Path) -> list[Any]:
             id_="4",
             text="formed",
             metadata={"a": 1, "b": [1, 2]},
-            metadata_template="<{key}={value}>",
+            metadata_template="<{key}={value}> ",
             metadata_separator=";",
-            text_template="{content} || {metadata_str}",
+            text_template="{metadata_str}|| {content}",
         ),
         Node(
             id_="5",
