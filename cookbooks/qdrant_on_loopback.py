@@ -145,10 +145,25 @@ def _upserted(there: Collections, body: Body, path: tuple[str, ...]) -> object:
         models.PointStruct.model_construct(
             id=one["id"], vector=_vectors(one["vector"], there.kept), payload=one.get("payload")
         )
-        for one in body["points"]
+        for one in body.get("points") or _rows(body["batch"])
     ]
     there.local.upsert(path[0], points)
     return _DONE
+
+
+def _rows(batch: Body) -> list[Body]:
+    """Points that came in columns."""
+    ids, vectors = batch["ids"], batch["vectors"]
+    payloads = batch.get("payloads") or [None] * len(ids)
+    if isinstance(vectors, dict):
+        names = list(vectors)
+        vectors = [
+            dict(zip(names, row, strict=True)) for row in zip(*vectors.values(), strict=True)
+        ]
+    return [
+        {"id": own, "vector": vector, "payload": payload}
+        for own, vector, payload in zip(ids, vectors, payloads, strict=True)
+    ]
 
 
 def _vectors_set(there: Collections, body: Body, path: tuple[str, ...]) -> object:
@@ -217,6 +232,10 @@ def _queried(there: Collections, body: Body, path: tuple[str, ...]) -> object:
     )
 
 
+def _queried_together(there: Collections, body: Body, path: tuple[str, ...]) -> object:
+    return [_queried(there, one, path) for one in body["searches"]]
+
+
 def _aliases_changed(there: Collections, body: Body, _path: tuple[str, ...]) -> object:
     asked = models.ChangeAliasesOperation.model_validate(body)
     return there.local.update_collection_aliases(asked.actions)
@@ -258,6 +277,7 @@ _ROUTES = (
     _route("POST", "/collections/{}/points/count", _counted),
     _route("POST", "/collections/{}/points/scroll", _scrolled),
     _route("POST", "/collections/{}/points/query", _queried),
+    _route("POST", "/collections/{}/points/query/batch", _queried_together),
 )
 _WRITE_PATHS = [pattern for _, pattern, handler in _ROUTES if handler in _WRITES]
 
@@ -265,7 +285,7 @@ _WRITE_PATHS = [pattern for _, pattern, handler in _ROUTES if handler in _WRITES
 def _vectors(given: object, kept: bool) -> Any:
     """A point's vectors without a check of each number, which takes longer than all the rest."""
     if isinstance(given, list):
-        return given if kept else np.asarray(given, dtype=np.float32)
+        return given  # the local mode knows an unnamed vector by its being a list
     assert isinstance(given, dict)
     return {
         name: models.SparseVector.model_validate(one)

@@ -305,3 +305,24 @@ def test_a_folder_is_copied_to_a_server_and_both_answer_alike(
             here, there = (one.search(query, 5, shortlist=300) for one in (source, target))
             assert [hit.id for hit in here] == [hit.id for hit in there]
             assert [hit.payload for hit in here] == [hit.payload for hit in there]
+
+
+def test_other_peoples_clients_are_answered_too(server: Loopback) -> None:
+    from qdrant_client import QdrantClient, models
+
+    client = QdrantClient(url=server)
+    client.create_collection("old", models.VectorParams(size=4, distance=models.Distance.COSINE))
+    client.upload_collection("old", random_rows(5, 4), [{"n": n} for n in range(5)], range(5))
+    batch = models.Batch(ids=[7], vectors={"": [[1.0, 0, 0, 0]]}, payloads=[{"n": 7}])
+    client.upsert("old", batch)
+    query = models.QueryRequest(query=[1.0, 0, 0, 0], limit=1, with_payload=True)
+    (answer,) = client.query_batch_points("old", [query])
+    assert answer.points[0].payload == {"n": 7}
+    client.set_payload("old", {"m": 1}, points=[7])
+    assert client.retrieve("old", [7])[0].payload == {"n": 7, "m": 1}
+    assert client.collection_exists("old")
+    assert not client.collection_exists("new")
+    assert "not Qdrant" in client.info().title
+    with pytest.raises(IndexMismatchError, match="no mark"):
+        at(server, "old").open()
+    client.close()
