@@ -117,6 +117,8 @@ def evaluate(
             else "give corpus= or collection="
         )
     source = BeirCorpus(corpus) if isinstance(corpus, str | Path) else corpus
+    if isinstance(source, Iterator):
+        raise ConfigurationError("corpus is read more than once: give a list, not an iterator")
     data = _read(source, collection, queries, qrels, others)
     measured: list[Measured] = []
     todo = len(data.order) * len(others)

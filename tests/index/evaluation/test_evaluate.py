@@ -246,6 +246,8 @@ def test_arguments_that_cant_work_cost_nothing(
         evaluate(embedder(), DOCUMENTS, {"q": "x"}, {"q": {"d1": 1}}, **options)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="one name"):
         evaluate(embedder(), DOCUMENTS, {"q": "x"}, {"q": {"d1": 1}}, compare=[OtherVendor()] * 2)  # type: ignore[list-item]
+    with pytest.raises(ConfigurationError, match="not an iterator"):
+        evaluate(embedder(), iter(DOCUMENTS), {"q": "x"}, {"q": {"d1": 1}})
     with pytest.raises(ConfigurationError, match="corpus= or collection="):
         evaluate(embedder(), None, {"q": "x"}, {"q": {"d1": 1}})
     assert emulator.requests == []
