@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
-from gemini2_core.model import TEXT_ESTIMATE_SPREAD
+from gemini2_core.model import TEXT_ESTIMATE_SPREAD, Modality
 
 if TYPE_CHECKING:
     from gemini2_core.corpus.bill import Basis, Estimate, FindingKind, Interval
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["bill_html", "bill_text"]
 
 _DAY = 86_400.0
+_WIDTH = 100
 _FINDINGS: dict[FindingKind, str] = {
     "windows": "too long for one window: averaged over several",
     "cut": "too long: cut",
@@ -36,7 +38,8 @@ def bill_text(bill: Estimate) -> str:
     text = [_headline(bill), ""]
     for table in _tables(bill):
         text += [*_drawn(table), ""]
-    text += _notes(bill)
+    for line in _notes(bill):
+        text += [line] if line.startswith(" ") else textwrap.wrap(line, _WIDTH)
     return "\n".join(line.rstrip() for line in text).rstrip()
 
 
@@ -109,6 +112,8 @@ def _time(bill: Estimate) -> _Table:
 
 def _notes(bill: Estimate) -> list[str]:
     notes = [_basis(bill.basis, bill.sampled)]
+    if Modality.DOCUMENT in bill.tokens and bill.basis in {"exact", "calibrated"}:
+        notes.append("The text in PDF pages is counted by us, so it keeps the brackets open.")
     if bill.contents.value != bill.vectors:
         notes.append(
             f"{_span(bill.contents, _count)} contents are embedded: an over-long text in windows"

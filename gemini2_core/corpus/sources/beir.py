@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-
-import orjson
 
 from gemini2_core.corpus.item import Item
-from gemini2_core.corpus.sources.lines import Lines, LinesEndError, count_lines
+from gemini2_core.corpus.sources.lines import count_lines, json_lines
 from gemini2_core.corpus.sources.paths import Places, paths_name, read_paths
+from gemini2_core.corpus.sources.points import document_payload
 from gemini2_core.corpus.sources.reading import Broken, CheckedSource, Found, Policy
 from gemini2_core.errors import InvalidInputError
 
-__all__ = ["BeirSource", "json_lines", "stored"]
+__all__ = ["BeirSource"]
 
 
 class BeirSource(CheckedSource):
@@ -61,40 +59,6 @@ class BeirSource(CheckedSource):
                     yield Broken(place, str(error))
 
 
-def json_lines(
-    path: Path, encoding: str = "utf-8"
-) -> Iterator[tuple[int, Mapping[str, object] | str]]:
-    """Number and JSON object of each line that isn't blank; a str says why there is none."""
-    with Lines(path, encoding) as lines:
-        while True:
-            try:
-                line = next(lines)
-            except StopIteration:
-                return
-            except LinesEndError as error:
-                yield lines.number, str(error)
-                return
-            except InvalidInputError as error:
-                yield lines.number, str(error)
-                continue
-            if not line.strip():
-                continue
-            try:
-                value = orjson.loads(line)
-            except ValueError as error:
-                yield lines.number, f"the line isn't JSON: {error}"
-                continue
-            if isinstance(value, dict):
-                yield lines.number, value
-            else:
-                yield lines.number, f"the line is no JSON object but {type(value).__name__}"
-
-
-def stored(text: str, metadata: Mapping[str, object]) -> dict[str, object]:
-    """The payload of a text, as both of our LangChain adapter's and langchain-qdrant's stores."""
-    return {"page_content": text, "metadata": dict(metadata)}
-
-
 def _item(line: Mapping[str, object]) -> Item:
     own = line.get("_id")
     if not isinstance(own, str | int) or isinstance(own, bool):
@@ -108,7 +72,7 @@ def _item(line: Mapping[str, object]) -> Item:
         metadata["title"] = title
     else:
         metadata.pop("title", None)  # a title that isn't told mustn't be found there later
-    return Item(own, text, title or None, stored(text, metadata))
+    return Item(own, text, title or None, document_payload(text, metadata))
 
 
 def _string(line: Mapping[str, object], key: str) -> str:

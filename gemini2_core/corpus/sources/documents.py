@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 import orjson
 
 from gemini2_core.corpus.item import Item
-from gemini2_core.corpus.sources.beir import stored
+from gemini2_core.corpus.sources.points import document_payload
 from gemini2_core.corpus.sources.reading import (
     Broken,
     CheckedSource,
@@ -87,7 +87,7 @@ class DocumentsSource(CheckedSource):
         except TypeError as error:
             raise InvalidInputError(f"the metadata isn't JSON: {error}") from error
         own = document.id or derived_id(text, told)
-        return Item(own, text, _title(metadata, self._title_key), stored(text, metadata))
+        return Item(own, text, _title(metadata, self._title_key), document_payload(text, metadata))
 
 
 def again(given: Any, name: str) -> Iterable[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -17,8 +18,8 @@ from gemini2_core.content.chunking import (
     read,
 )
 from gemini2_core.corpus.item import Item
-from gemini2_core.corpus.sources.beir import stored
-from gemini2_core.corpus.sources.paths import PathLike, Places, paths_name, read_paths
+from gemini2_core.corpus.sources.paths import PLACES, PathLike, paths_name, read_paths
+from gemini2_core.corpus.sources.points import document_payload
 from gemini2_core.corpus.sources.reading import Broken, CheckedSource, Found, Policy
 from gemini2_core.errors import ConfigurationError, InvalidInputError, MissingExtraError
 
@@ -89,7 +90,7 @@ class FilesSource(CheckedSource):
         if options.get("media_dir") is None:
             # The pictures inside PDFs would have to be written somewhere.
             self._options.setdefault("pdf_mode", "pages")
-        self._places = Places(self._paths, "chunk")
+        self._given = {path for path in self._paths if not path.is_dir()}
         super().__init__(paths_name(self._paths), policy)
 
     @property
@@ -97,36 +98,40 @@ class FilesSource(CheckedSource):
         """The folder that the links of the chunks are relative to."""
         return self._root
 
-    def files(self) -> list[Path]:
+    def files(self) -> Iterator[Path]:
         """The files, in the order they are read: documents, then media."""
-        found: list[Path] = []
-        for path in self._paths:
-            found += _below(path) if path.is_dir() else [path]
-        found = list(dict.fromkeys(found))
-        return sorted(found, key=lambda path: path.suffix.lower() in _MEDIA)
+        for media in (False, True):
+            for path in self._paths:
+                # One that is named itself comes at its own place.
+                below = (one for one in _below(path) if one not in self._given)
+                for one in below if path.is_dir() else [path]:
+                    if (one.suffix.lower() in _MEDIA) is media:
+                        yield one
 
     def _where(self, place: int) -> str:
-        return self._places.where(place)
+        index, number = divmod(place, PLACES)
+        path = next(itertools.islice(self.files(), index, None))
+        return f"{path}, chunk {number}" if number else str(path)
 
     def _found(self) -> Iterator[Found | Broken]:
-        linked: set[str] = set()
-        files = self.files()
-        places = self._places = Places(files, "chunk")
-        given = set(self._paths)
-        for index, path in enumerate(files):
-            if path.suffix.lower() in _MEDIA and path not in given and _real(path) in linked:
+        linked: set[int] = set()
+        for index, path in enumerate(self.files()):
+            if (
+                path.suffix.lower() in _MEDIA
+                and path not in self._given
+                and _hashed(path) in linked
+            ):
                 continue
-            number = 0
+            place = index * PLACES
             try:
-                for chunk in self._chunks(path):
+                for number, chunk in enumerate(self._chunks(path), start=1):
                     if not self._linked_media:
                         linked.update(_shown(chunk, path))
-                    number += 1
-                    yield Found(places.of(index, number), _item(chunk), derived=True)
+                    yield Found(place + number, _item(chunk), derived=True)
             except MissingExtraError:
                 raise
             except (ConfigurationError, InvalidInputError, OSError) as error:
-                yield Broken(places.of(index, 0), str(error))
+                yield Broken(place, str(error))
 
     def _chunks(self, path: Path) -> Iterator[Chunk]:
         documents = read(
@@ -140,28 +145,24 @@ class FilesSource(CheckedSource):
 
 
 def _item(chunk: Chunk) -> Item:
-    payload: Payload = stored(chunk.text, {**chunk.metadata(), "chunk_id": chunk.id})
+    payload: Payload = document_payload(chunk.text, {**chunk.metadata(), "chunk_id": chunk.id})
     return Item(chunk.id, chunk.content, chunk.title, payload)
 
 
-def _shown(chunk: Chunk, path: Path) -> Iterator[str]:
+def _shown(chunk: Chunk, path: Path) -> Iterator[int]:
     """The files of a document's media, the document itself (as pages) left out."""
     for media in chunk.media:
         if isinstance(media.source, Path) and media.source != path:
-            yield _real(media.source)
+            yield _hashed(media.source)
 
 
-def _below(folder: Path) -> list[Path]:
+def _below(folder: Path) -> Iterator[Path]:
     """The files of a folder that can be read, by name, whatever the file system's order is."""
-    found: list[Path] = []
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            Path(parent, name)
-            for name in sorted(names)
-            if not name.startswith(".") and Path(name).suffix.lower() in _DOCUMENTS | _MEDIA
-        ]
-    return found
+        for name in sorted(names):
+            if not name.startswith(".") and Path(name).suffix.lower() in _DOCUMENTS | _MEDIA:
+                yield Path(parent, name)
 
 
 def _common(paths: Sequence[Path]) -> Path:
@@ -169,5 +170,6 @@ def _common(paths: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([folder.absolute() for folder in folders]))
 
 
-def _real(path: Path) -> str:
-    return os.path.realpath(path)
+def _hashed(path: Path) -> int:
+    """A file by its real path, in little memory: a corpus may show a million pictures."""
+    return hash(os.path.realpath(path))

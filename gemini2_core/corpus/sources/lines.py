@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import orjson
+
 from gemini2_core.errors import InvalidInputError
 
-__all__ = ["MAX_LINE_BYTES", "Lines", "LinesEndError", "count_lines", "is_gzipped"]
+__all__ = ["MAX_LINE_BYTES", "Lines", "LinesEndError", "count_lines", "json_lines"]
 
 #: Bytes of a line. The longest text that the model reads whole is a thousandth of it.
 MAX_LINE_BYTES = 64_000_000
@@ -86,10 +88,33 @@ class Lines(Iterator[str]):
         self.close()
 
 
-def is_gzipped(path: Path) -> bool:
-    """True if the file's first bytes say so."""
-    with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
+def json_lines(
+    path: Path, encoding: str = "utf-8"
+) -> Iterator[tuple[int, Mapping[str, object] | str]]:
+    """Number and JSON object of each line that isn't blank; a str says why there is none."""
+    with Lines(path, encoding) as lines:
+        while True:
+            try:
+                line = next(lines)
+            except StopIteration:
+                return
+            except LinesEndError as error:
+                yield lines.number, str(error)
+                return
+            except InvalidInputError as error:
+                yield lines.number, str(error)
+                continue
+            if not line.strip():
+                continue
+            try:
+                value = orjson.loads(line)
+            except ValueError as error:
+                yield lines.number, f"the line isn't JSON: {error}"
+                continue
+            if isinstance(value, dict):
+                yield lines.number, value
+            else:
+                yield lines.number, f"the line is no JSON object but {type(value).__name__}"
 
 
 def count_lines(path: Path) -> int | None:
@@ -109,6 +134,8 @@ def count_lines(path: Path) -> int | None:
 
 
 def _opened(path: Path) -> BinaryIO:
-    if is_gzipped(path):
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    if zipped:
         return cast("BinaryIO", gzip.open(path, "rb"))
     return path.open("rb")

@@ -10,12 +10,12 @@ from typing import TypeAlias
 
 from gemini2_core.errors import InvalidInputError
 
-__all__ = ["PathLike", "Places", "paths_name", "read_paths"]
+__all__ = ["PLACES", "PathLike", "Places", "paths_name", "read_paths"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
-#: Places of one file; 10 ** 12 lines are more than a disk holds.
-_PLACES = 10**12
+#: Places of one file, lines or chunks; 90 million files of so many still have numbers of 64 bits.
+PLACES = 10**11
 
 
 def read_paths(given: PathLike | Sequence[PathLike]) -> list[Path]:
@@ -56,9 +56,9 @@ class Places:
 
     def of(self, index: int, number: int) -> int:
         """The place of the file at ``index``, its ``number``-th unit."""
-        return index * _PLACES + number
+        return index * PLACES + number
 
     def where(self, place: int) -> str:
         """``"corpus.jsonl, line 7"``."""
-        index, number = divmod(place, _PLACES)
+        index, number = divmod(place, PLACES)
         return f"{self._paths[index]}, {self._unit} {number}" if number else str(self._paths[index])

@@ -1,4 +1,4 @@
-"""What is embedded of a stored point: each framework's payload read as the framework would."""
+"""Payloads as the frameworks write them, and what is embedded of a point that has one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import orjson
 
 from gemini2_core.content import ContentLike, resolve_path
 from gemini2_core.errors import InvalidInputError
+from gemini2_core.index import Payload
 
-__all__ = ["PointForm", "node_parts", "point_content", "point_form"]
+__all__ = ["PointForm", "document_payload", "node_parts", "point_content", "point_form"]
 
 #: LangChain's ``page_content`` and ``metadata``; LlamaIndex's ``_node_content``; any other field.
 PointForm: TypeAlias = Literal["langchain", "llama-index", "text"]
@@ -22,6 +23,11 @@ _NODE = "_node_content"
 _PAGE = "page_content"
 _TEXTS = ("text", "content")
 _RESOURCES = ("image_resource", "audio_resource", "video_resource")
+
+
+def document_payload(text: str, metadata: Mapping[str, object]) -> Payload:
+    """The payload of a text, as our LangChain adapter and langchain-qdrant write it."""
+    return {_PAGE: text, "metadata": dict(metadata)}
 
 
 def point_form(payload: Mapping[str, object]) -> PointForm | None:

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 import orjson
 
 from gemini2_core.corpus.item import Item
-from gemini2_core.corpus.sources.beir import json_lines, stored
 from gemini2_core.corpus.sources.lines import (
     MAX_LINE_BYTES,
     Lines,
     LinesEndError,
     count_lines,
+    json_lines,
 )
 from gemini2_core.corpus.sources.paths import PathLike, Places, paths_name, read_paths
+from gemini2_core.corpus.sources.points import document_payload
 from gemini2_core.corpus.sources.reading import (
     Broken,
     CheckedSource,
@@ -226,7 +227,7 @@ class TableSource(CheckedSource):
             own: int | str = derived_id(text, orjson.dumps(metadata).decode())
         else:
             own = _id(row, self._id_column)
-        return Item(own, text, title or None, stored(text, metadata))
+        return Item(own, text, title or None, document_payload(text, metadata))
 
 
 def table_kind(path: Path) -> str:
