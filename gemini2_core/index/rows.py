@@ -31,10 +31,7 @@ def read_rows(vectors: VectorsLike, *, space: EmbeddingSpace, largest: int, name
                 f"{space}: they can't be compared"
             )
         vectors = vectors.vectors
-    try:
-        rows: Numbers = np.asarray(vectors, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"vectors aren't rows of numbers of one length: {error}") from error
+    rows = _numbers(vectors)
     if rows.ndim == 1 and rows.size == 0:
         rows = rows.reshape(0, largest)
     if rows.ndim != 2:
@@ -54,9 +51,17 @@ def read_rows(vectors: VectorsLike, *, space: EmbeddingSpace, largest: int, name
 def one_row(vector: VectorsLike, *, space: EmbeddingSpace, largest: int, name: str) -> Numbers:
     """A query's vector of shape (d,) or (1, d) as a float32 row; the errors of ``read_rows``."""
     if not isinstance(vector, EmbeddingResult):
-        vector = np.atleast_2d(np.asarray(vector, dtype=np.float32))
+        vector = np.atleast_2d(_numbers(vector))
     rows = read_rows(vector, space=space, largest=largest, name=name)
     if len(rows) != 1:
         raise InvalidInputError(f"search takes one vector, not {len(rows)}")
     row: Numbers = rows[0]
     return row
+
+
+def _numbers(given: npt.ArrayLike) -> Numbers:
+    try:
+        numbers: Numbers = np.asarray(given, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"vectors aren't rows of numbers of one length: {error}") from error
+    return numbers

@@ -287,6 +287,11 @@ def test_wrong_vectors_are_refused_and_nothing_is_written(make: Make) -> None:
         collection.add([1], random_rows(1), texts=["x"])
     with pytest.raises(IndexMismatchError, match="16 numbers"):
         collection.search(short[0])
+    for words in ("a text", ["a text"], [[1.0], [1.0, 2.0]], object()):
+        with pytest.raises(InvalidInputError, match="rows of numbers"):
+            collection.search(words)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="one vector, not 2"):
+        collection.search(random_rows(2))
     with pytest.raises(ConfigurationError, match="shortlist"):
         collection.search(random_rows(1), shortlist=[3, 2, 1])
     with pytest.raises(ConfigurationError, match="k=0"):
