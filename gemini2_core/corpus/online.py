@@ -25,7 +25,7 @@ _PAGES_AT_ONCE = 3
 _GRACE = 2.0
 #: The part of a corpus that may be in flight: what a kill can cost. It makes the requests for a
 #: small one smaller, and never fewer than so many items are in flight.
-_PART_IN_FLIGHT, _LEAST_IN_FLIGHT = 1 / 500, 40
+_PART_IN_FLIGHT, _LEAST_IN_FLIGHT = 1 / 1000, 24
 #: Our count against the service's, before the first answer has shown how they compare.
 _MARGIN = 1.1
 

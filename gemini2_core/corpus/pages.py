@@ -108,7 +108,7 @@ def _page(items: Sequence[Item], embedder: Gemini2Embedder, ledger: Ledger) -> P
                 key, _content_digest(contents[place]), _payload_digest(item.payload)
             )
         except (Gemini2Error, OSError) as error:
-            failed[place] = Failure(item.id, reason(error))
+            failed[place] = Failure(_told(item.id), reason(error))
     fates = dict(zip(marks, ledger.read(list(marks.values())), strict=True))
     page = Page(read=len(items))
     for place, fate in fates.items():
@@ -140,6 +140,11 @@ def reason(error: Exception) -> str:
     if isinstance(error, Gemini2Error):
         return error.message.removeprefix(f"input {error.index}: ")
     return str(error)
+
+
+def _told(own: object) -> PointId:
+    """An id as it can be told, whatever the source took for one."""
+    return own if isinstance(own, int | str) else repr(own)
 
 
 def _content_digest(content: Content) -> bytes:

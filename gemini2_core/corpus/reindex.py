@@ -60,8 +60,8 @@ def reindex(
 
     A vector is in the checkpoint before it is in the collection, and what the collection has
     acknowledged is marked there: after a kill, only what was in flight is paid for again. That is
-    at most ``max_concurrency`` requests, and for a small corpus they are made smaller, to a 500th
-    of it together, or 40 items. A further run embeds what is new and what has changed since, and
+    at most ``max_concurrency`` requests, and for a small corpus they are made smaller, to a 1000th
+    of it together, or 24 items. A further run embeds what is new and what has changed since, and
     tells what the source has no more. Ctrl-C lets come in what is in flight, and ends.
 
     Args:

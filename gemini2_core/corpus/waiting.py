@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import orjson
+
 from gemini2_core.corpus.checkpoint import Checkpoint, Mark
 from gemini2_core.index import Payload, PointId
 
@@ -77,7 +79,7 @@ class WaitingItems:
                         one.mark.content,
                         one.mark.payload,
                         json.dumps(one.id),
-                        json.dumps(one.payload),
+                        orjson.dumps(one.payload, option=orjson.OPT_SERIALIZE_NUMPY).decode(),
                         one.words,
                         one.dollars,
                     ),
@@ -137,4 +139,4 @@ class WaitingItems:
 def _waiting(row: tuple[str, bytes, bytes, bytes, str, str, str, float]) -> Waiting:
     key, item, content, payload, own, stored, words, dollars = row
     mark = Mark(item, content, payload)
-    return Waiting(key, mark, json.loads(own), json.loads(stored), words, dollars)
+    return Waiting(key, mark, json.loads(own), orjson.loads(stored), words, dollars)

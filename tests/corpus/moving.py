@@ -65,7 +65,7 @@ class Task:
     @property
     def in_flight(self) -> int:
         """Documents that may be in flight at once."""
-        most = max(40, self.documents // 500)
+        most = max(24, self.documents // 1000)
         return min(self.batch_size, most // self.max_concurrency) * self.max_concurrency
 
     @property

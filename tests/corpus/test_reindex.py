@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cookbooks.qdrant_on_loopback import serve as serve_qdrant
 from gemini2_core import Gemini2Embedder
 from gemini2_core.corpus import Item, ReindexProgress, areindex, failures, reindex
 from gemini2_core.corpus.filling import unfilled_shards
@@ -21,6 +22,7 @@ from gemini2_core.errors import (
     Gemini2Error,
     IndexLockedError,
     IndexMismatchError,
+    IndexUnavailableError,
     InvalidInputError,
 )
 from gemini2_core.index import MatryoshkaCollection
@@ -144,23 +146,25 @@ def test_what_cant_be_embedded_is_told_with_its_reason_and_the_others_go_on(
             return dataclasses.replace(item, id="")
         if number == 16:
             return dataclasses.replace(item, payload={"when": object()})
+        if number == 17:
+            return dataclasses.replace(item, id=None)  # type: ignore[arg-type]  # a careless source
         return item
 
     target = collection()
     checkpoint = tmp_path / "c.sqlite"
     report = reindex(MadeUp(40, change=bad), make(), target, checkpoint=checkpoint, page=16)
     assert report.finished
-    assert (report.stored, report.failed) == (33, 7)
-    assert target.count() == 33
+    assert (report.stored, report.failed) == (32, 8)
+    assert target.count() == 32
     told = {one.id: one.reason for one in failures(checkpoint)}
-    assert set(told) == {"doc-3", "doc-13", "doc-23", "doc-33", "doc-14", "", "doc-16"}
+    assert set(told) == {"doc-3", "doc-13", "doc-23", "doc-33", "doc-14", "", "doc-16", "None"}
     assert "empty" in told["doc-3"]
     assert "not/there.png" in told["doc-14"]
     assert "input" not in told["doc-14"], "a place in a call means nothing here"
     assert "doc-33" in str(report)
 
     report = reindex(MadeUp(40), make(), target, checkpoint=checkpoint)
-    assert (report.stored, report.failed) == (7, 0)
+    assert (report.stored, report.failed) == (8, 0)
     assert list(failures(checkpoint)) == []
     with pytest.raises(InvalidInputError, match=r"item 'doc-3'.*empty"):
         reindex(
@@ -397,3 +401,19 @@ def test_a_second_writer_to_a_folder_is_told(make: Make, tmp_path: Path) -> None
         pytest.raises(IndexLockedError, match="one writer"),
     ):
         reindex(MadeUp(5), make(), collection(path=tmp_path / "index"), checkpoint=tmp_path / "c")
+
+
+def test_a_server_that_dies_in_the_middle_costs_nothing_twice(
+    make: Make, emulator: Emulator, tmp_path: Path
+) -> None:
+    with serve_qdrant() as server:
+        target = collection(url=str(server), retry_seconds=0)
+        server.die_after(3)
+        with pytest.raises(IndexUnavailableError, match=r"items are stored.*goes on from there"):
+            reindex(MadeUp(300), make(), target, checkpoint=tmp_path / "c", page=50)
+        server.revive()
+        report = reindex(MadeUp(300), make(), target, checkpoint=tmp_path / "c", page=50)
+        assert report.finished
+        assert target.count() == 300
+        target.close()
+    assert items_sent(emulator) == 300, "what the server didn't take was kept"
