@@ -144,6 +144,34 @@ def test_texts_are_counted_as_they_are_sent_prompts_and_titles_included(
     assert (found.items, found.vectors, found.contents) == (40, 40, Interval.certain(40))
 
 
+@pytest.mark.parametrize(
+    ("contents", "title", "task", "billed"),
+    [
+        (["hello"], "Greeting", "RETRIEVAL_QUERY", {"TEXT": 7}),
+        (["hello", "world"], None, "RETRIEVAL_QUERY", {"TEXT": 14}),
+        (["hello"], None, "CLUSTERING", {"TEXT": 7}),
+        (["Some text goes here"], None, None, {"TEXT": 4}),
+        ([["a kiwi fruit", png(9), "green and fuzzy"]], None, None, {"TEXT": 6, "IMAGE": 258}),
+        ([png(place) for place in range(7)], None, None, {"IMAGE": 1806}),
+        ([wav(4.488)], None, None, {"AUDIO": 112}),
+    ],
+    ids=[
+        "text_document_with_title_3072",
+        "text_documents_no_title_3072",
+        "text_clustering_3072",
+        "text_bare_3072",
+        "text_and_image_one_content_3072",
+        "seven_images_in_seven_contents_128",
+        "audio_only_3072",
+    ],
+)
+def test_what_the_service_was_recorded_to_bill_is_what_is_said(
+    contents: list[object], title: str | None, task: str | None, billed: dict[str, int]
+) -> None:
+    items = [Item(place, content, title) for place, content in enumerate(contents)]
+    assert values(estimate(Given(*items), task_type=task)) == billed
+
+
 def test_a_manual_with_pictures_sound_film_and_pdf_is_counted_by_modality(make: Make) -> None:
     source = FilesSource(CORPUS)
     found = estimate(source)
