@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 import weakref
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack
@@ -386,7 +389,7 @@ class Gemini2Embedder:
             space=self._space,
             task=self._task.value if self._task else "",
             dimensions=self._dimensions,
-            connection=held,
+            client=partial(self._held.sdk_client, held),
             secret=held.api_key if isinstance(held, Connection) else None,
             cache=self._cache,
             retry_seconds=self._limits.retry_seconds,
@@ -653,13 +656,32 @@ class _Held:
         self.closed = False
         self.loop: asyncio.AbstractEventLoop | None = None
         self.engine: asyncio.Future[Engine] | None = None
+        self._lock = threading.Lock()
+        self._sdk: tuple[int, Client] | None = None
 
     def spend(self, usage: Usage) -> None:
         """Add what was paid elsewhere, by a batch run."""
         self.usage += usage
 
+    def sdk_client(self, connection: Connection | Client) -> Client:
+        """What jobs and files are asked through: the caller's own client, or one for all of them.
+
+        A forked child opens its own.
+        """
+        if not isinstance(connection, Connection):
+            return connection
+        with self._lock:
+            if self.closed:
+                raise ClosedError("this embedder was closed: make a new one")
+            if self._sdk is None or self._sdk[0] != os.getpid():
+                self._sdk = os.getpid(), connection.client(None)
+            return self._sdk[1]
+
     def drop(self) -> None:
         """Close it, without waiting: this also runs from the garbage collector."""
+        sdk, self._sdk = self._sdk, None
+        if sdk is not None and sdk[0] == os.getpid():
+            sdk[1].close()
         held, engine = self.loop, self.engine
         self.loop = self.engine = None
         if held is not None and engine is not None and held.is_running():

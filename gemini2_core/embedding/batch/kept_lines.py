@@ -22,7 +22,9 @@ from gemini2_core.model import Modality
 
 __all__ = ["DONE", "FAILED", "OPEN", "KeptLine", "KeptLines", "Outcome", "fail_line"]
 
-OPEN, DONE, FAILED = 0, 1, 2
+OPEN = 0
+DONE = 1
+FAILED = 2
 _KEPT = "l.id, b.body, l.tokens, l.cache_key FROM lines l JOIN bodies b ON b.line = l.id"
 
 

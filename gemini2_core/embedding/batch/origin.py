@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal, TypedDict, get_args
 
 from gemini2_core.content import ContentLike
 from gemini2_core.embedding.cache import VectorCache
-from gemini2_core.embedding.connection import Connection
 from gemini2_core.embedding.engine import Engine
 from gemini2_core.embedding.plan import Aggregate, OnOverflow, Plan
 from gemini2_core.embedding.result import Usage
@@ -36,7 +35,7 @@ OnFailed = Literal["retry", "online", "report"]
 it up. Lines whose request is at fault are given up in any case.
 """
 
-Planner = Callable[
+_Planner = Callable[
     [Sequence[ContentLike], Side, "Sequence[str | None] | None", Aggregate],
     Plan,
 ]
@@ -114,7 +113,8 @@ class Origin:
         space: The space the vectors live in.
         task: Name of the task type, or "".
         dimensions: Size of the embedder's vectors.
-        connection: Where to and who, or the caller's own client.
+        client: google-genai's client, opened when it's needed and closed with the embedder; the
+            caller's own if there is one.
         secret: What mustn't be quoted, or None.
         cache: Vectors that were paid for before, or None.
         retry_seconds: How long a call may keep failing.
@@ -130,12 +130,12 @@ class Origin:
     space: EmbeddingSpace
     task: str
     dimensions: int
-    connection: Connection | Client
+    client: Callable[[], Client]
     secret: str | None
     cache: VectorCache | None
     retry_seconds: float
     on_overflow: OnOverflow
-    plan: Planner
+    plan: _Planner
     engine: Callable[[], Awaitable[Engine]]
     spent: Callable[[Usage], None]
     on_progress: Progress | None

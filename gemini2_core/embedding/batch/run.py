@@ -64,9 +64,7 @@ class BatchRun(BatchRecord):
         self._hold(state, origin.spec, dimensions)
         self._origin = origin
         self._settings = settings
-        self._service = JobService(
-            origin.connection, origin.spec, origin.secret, origin.retry_seconds
-        )
+        self._service = JobService(origin.client, origin.spec, origin.secret, origin.retry_seconds)
         self._work = Work(state, self._service, origin, settings)
 
     # Submitting

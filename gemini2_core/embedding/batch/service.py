@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from gemini2_core.embedding.connection import Connection
 from gemini2_core.embedding.faults import Fault, Remedy, read_fault
 from gemini2_core.errors import (
     BadResponseError,
@@ -79,7 +78,7 @@ class JobService:
     own client may be read by no other loop than the caller's.
 
     Args:
-        connection: Where to and who, or the caller's own client.
+        client: google-genai's client, when it's needed.
         spec: The model.
         secret: What mustn't be quoted, or None.
         retry_seconds: How long a call may keep failing.
@@ -87,16 +86,15 @@ class JobService:
 
     def __init__(
         self,
-        connection: Connection | Client,
+        client: Callable[[], Client],
         spec: ModelSpec,
         secret: str | None,
         retry_seconds: float,
     ) -> None:
-        self._connection = connection
+        self._client = client
         self._spec = spec
         self._secret = secret
         self._retry_seconds = retry_seconds
-        self._client: Client | None = None
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="gemini2-batch")
 
     async def upload(self, path: Path, name: str, mime_type: str, *, fresh: bool) -> RemoteFile:
@@ -113,7 +111,7 @@ class JobService:
             from google.genai.types import UploadFileConfig
 
             config = UploadFileConfig(name=name, display_name=path.name, mime_type=mime_type)
-            return _remote_file(self._opened().files.upload(file=str(path), config=config))
+            return _remote_file(self._client().files.upload(file=str(path), config=config))
 
         def again() -> RemoteFile:
             found = self._find_file(name)
@@ -134,7 +132,7 @@ class JobService:
         return file
 
     def _file(self, name: str) -> RemoteFile:
-        return _remote_file(self._opened().files.get(name=name))
+        return _remote_file(self._client().files.get(name=name))
 
     def _find_file(self, name: str) -> RemoteFile | None:
         try:
@@ -149,7 +147,7 @@ class JobService:
 
         def once() -> None:
             try:
-                self._opened().files.delete(name=name)
+                self._client().files.delete(name=name)
             except Exception as error:
                 if getattr(error, "code", None) not in _GONE:
                     raise
@@ -163,7 +161,7 @@ class JobService:
             from google.genai.types import DownloadFileConfig, HttpOptions
 
             options = HttpOptions(timeout=_DOWNLOAD_SECONDS * 1000)
-            self._opened().files.download(
+            self._client().files.download(
                 file=name, destination=path, config=DownloadFileConfig(http_options=options)
             )
 
@@ -187,7 +185,7 @@ class JobService:
 
             warnings.filterwarnings("ignore", message=r"batches\.create_embeddings\(\) is exp")
             return _remote_job(
-                self._opened().batches.create_embeddings(
+                self._client().batches.create_embeddings(
                     model=self._spec.id,
                     src=EmbeddingsBatchJobSource(file_name=file_name),
                     config=CreateEmbeddingsBatchJobConfig(display_name=display_name),
@@ -201,7 +199,7 @@ class JobService:
 
     async def job(self, name: str) -> RemoteJob:
         """Look at a job."""
-        return await self._call(lambda: _remote_job(self._opened().batches.get(name=name)))
+        return await self._call(lambda: _remote_job(self._client().batches.get(name=name)))
 
     async def find_job(self, display_name: str) -> RemoteJob | None:
         """The job we called so, if there is one."""
@@ -210,7 +208,7 @@ class JobService:
     def _find_job(self, display_name: str) -> RemoteJob | None:
         from google.genai.types import ListBatchJobsConfig
 
-        jobs = self._opened().batches.list(config=ListBatchJobsConfig(page_size=100))
+        jobs = self._client().batches.list(config=ListBatchJobsConfig(page_size=100))
         return next((_remote_job(job) for job in jobs if job.display_name == display_name), None)
 
     async def cancel(self, name: str) -> None:
@@ -218,7 +216,7 @@ class JobService:
 
         def once() -> None:
             try:
-                self._opened().batches.cancel(name=name)
+                self._client().batches.cancel(name=name)
             except Exception as error:
                 # It may have ended a moment ago: its state will tell.
                 if getattr(error, "code", None) not in (400, 404, 409):
@@ -227,17 +225,8 @@ class JobService:
         await self._call(once)
 
     def close(self) -> None:
-        """Close what was opened here; the caller's own client stays open."""
+        """End the threads; the client is its owner's."""
         self._threads.shutdown(wait=False)
-        if self._client is not None and isinstance(self._connection, Connection):
-            self._client.close()
-        self._client = None
-
-    def _opened(self) -> Client:
-        if self._client is None:
-            held = self._connection
-            self._client = held.client(None) if isinstance(held, Connection) else held
-        return self._client
 
     async def _call(
         self,

@@ -11,7 +11,7 @@ import pytest
 from gemini2_core import Gemini2Embedder
 from gemini2_core.embedding.batch import BatchRun
 from gemini2_core.emulator import Emulator
-from tests.embedding.conftest import Make
+from tests.embedding.conftest import KEY
 from tests.emulator.talk import call
 
 Open = Callable[..., BatchRun]
@@ -22,9 +22,16 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "run.sqlite"
 
 
+@pytest.fixture(scope="session")
+def shared(running: Emulator) -> Iterator[Gemini2Embedder]:
+    with Gemini2Embedder(api_key=KEY, base_url=running.base_url, dimensions=3072) as one:
+        yield one
+
+
 @pytest.fixture
-def embedder(make: Make) -> Gemini2Embedder:
-    return make(dimensions=3072)
+def embedder(shared: Gemini2Embedder, emulator: Emulator) -> Gemini2Embedder:
+    """One for all tests, since it takes its time to open; each finds the emulator as new."""
+    return shared
 
 
 @pytest.fixture

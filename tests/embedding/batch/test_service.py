@@ -35,7 +35,7 @@ def client(emulator: Emulator) -> genai.Client:
 
 @pytest.fixture
 def service(client: genai.Client) -> Iterator[JobService]:
-    one = JobService(client, MODELS[MODEL], None, retry_seconds=5)
+    one = JobService(lambda: client, MODELS[MODEL], None, retry_seconds=5)
     yield one
     one.close()
 
