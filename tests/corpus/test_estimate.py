@@ -466,6 +466,22 @@ def test_the_command_reads_files_and_tables(
     assert json.loads(capsys.readouterr().out)["items"] == 2
 
 
+def test_the_command_reads_a_collection_and_says_what_it_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("qdrant_edge")
+    from gemini2_core.index import MatryoshkaCollection
+
+    space = "gemini-embedding-2/RETRIEVAL"
+    with MatryoshkaCollection("docs", space=space, tiers=(4,), path=tmp_path) as made:
+        made.add(["a", "b", "c"], [[1.0] * 4] * 3, [{"text": "one"}, {"text": "two"}, {"n": 1}])
+    assert main(["estimate", "--collection", "docs", "--path", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert f"collection 'docs' at {tmp_path}/docs: 2 items" in said
+    assert "left out by the source: 1" in said
+    assert "its fields are n" in said
+
+
 def test_the_command_has_the_service_count_with_a_key(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

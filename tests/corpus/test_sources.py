@@ -259,6 +259,8 @@ def test_a_path_is_seen_from_what_it_is(tmp_path: Path) -> None:
     corpus = beir(tmp_path / "beir" / "corpus.jsonl", [("a", "text", "")])
     (tmp_path / "beir" / "queries.jsonl").write_text('{"_id": "q", "text": "?"}')
     table = write_csv(tmp_path / "a.csv", ["text", "other"], [["one", "x"]])
+    (tmp_path / "tables").mkdir()
+    write_csv(tmp_path / "tables" / "a.csv", ["text"], [])
     assert isinstance(open_source(corpus), BeirSource)
     assert [item.id for item in open_source(tmp_path / "beir")] == ["a"]
     assert isinstance(open_source(table, column="text"), TableSource)
@@ -268,6 +270,7 @@ def test_a_path_is_seen_from_what_it_is(tmp_path: Path) -> None:
         (table, {}, "name the column.*there are text, other"),
         (tmp_path / "none", {}, "no file or folder"),
         (CORPUS, {"column": "text"}, "no table"),
+        (tmp_path / "tables", {}, "no document.* is named itself"),
     ]:
         with pytest.raises(InvalidInputError, match=said):
             open_source(path, **options)  # type: ignore[arg-type]  # the options are strings

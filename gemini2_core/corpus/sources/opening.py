@@ -44,7 +44,8 @@ def open_source(
         policy: What becomes of an item that can't be embedded.
 
     Raises:
-        InvalidInputError: A path isn't there, kinds are mixed, or a table's column isn't named.
+        InvalidInputError: A path isn't there or a folder holds nothing to read, kinds are mixed,
+            or a table's column isn't named.
     """
     found = [file for path in read_paths(paths) for file in _files(path)]
     kinds = [_kind(path, column) for path in found]
@@ -70,7 +71,13 @@ def open_source(
         raise InvalidInputError(f"{found[0]} is no table, so it has no columns")
     if kinds[0] == "BEIR corpus":
         return BeirSource([*found], policy=policy)
-    return FilesSource(found, media_root=media_root, policy=policy)
+    source = FilesSource(found, media_root=media_root, policy=policy)
+    if next(source.files(), None) is None:
+        raise InvalidInputError(
+            f"{source.name} holds no document, picture, sound or film; a table or a corpus.jsonl "
+            "is named itself"
+        )
+    return source
 
 
 def _files(path: Path) -> list[Path]:
