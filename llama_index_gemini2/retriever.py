@@ -46,7 +46,9 @@ class MatryoshkaRetriever(BaseRetriever):
         similarity_top_k: How many nodes.
         shortlist: How many nodes the largest tier re-scores; None for 50.
         vector_store_query_mode: ``"hybrid"`` searches the question's words too, ``"sparse"`` and
-            ``"text_search"`` them alone; for a store made with ``hybrid=True``.
+            ``"text_search"`` them alone; for a store made with ``hybrid=True``. ``"mmr"`` prefers
+            nodes unlike each other.
+        mmr_threshold: 1 for the nearest alone, 0 for the most various; None for 0.5.
         filters: LlamaIndex's filters.
         filter: A dict over the metadata, or a Qdrant filter; both hold if both are given.
         doc_ids: Only nodes of these documents.
@@ -65,6 +67,7 @@ class MatryoshkaRetriever(BaseRetriever):
         similarity_top_k: int = _DEFAULT_TOP_K,
         shortlist: Shortlist | None = None,
         vector_store_query_mode: VectorStoreQueryMode | str = VectorStoreQueryMode.DEFAULT,
+        mmr_threshold: float | None = None,
         filters: MetadataFilters | None = None,
         filter: FilterLike | None = None,  # noqa: A002  # Qdrant's word
         doc_ids: Sequence[str] | None = None,
@@ -95,7 +98,12 @@ class MatryoshkaRetriever(BaseRetriever):
             ) from error
         self._filters = filters
         self._doc_ids = None if doc_ids is None else list(doc_ids)
-        told = {"shortlist": shortlist, "filter": filter, "node_ids": node_ids}
+        told = {
+            "shortlist": shortlist,
+            "filter": filter,
+            "node_ids": node_ids,
+            "mmr_threshold": mmr_threshold,
+        }
         self._options: dict[str, Any] = {
             name: value for name, value in told.items() if value is not None
         }

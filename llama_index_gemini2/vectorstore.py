@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict, Unpack
+from collections.abc import Sequence
+from typing import Any, Unpack
 
 from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import (
     BasePydanticVectorStore,
     MetadataFilters,
     VectorStoreQuery,
-    VectorStoreQueryMode,
     VectorStoreQueryResult,
 )
 from pydantic import PrivateAttr
 
-from gemini2_core.errors import ConfigurationError, IndexMismatchError, InvalidInputError
+from gemini2_core.errors import ConfigurationError, IndexMismatchError
 from gemini2_core.index import (
     CollectionOptions,
-    FilterLike,
     MatryoshkaCollection,
-    Shortlist,
-    read_filter,
 )
 from gemini2_core.index.modalities import MODALITIES_KEY
 from gemini2_core.model import DEFAULT_MODEL, MODELS, EmbeddingSpace
@@ -29,36 +25,15 @@ from llama_index_gemini2.embedding import Gemini2Embedding
 from llama_index_gemini2.filters import (
     ANY_NODE,
     REF_DOC,
-    all_of,
     field_is,
-    has_id,
-    read_filters,
     which_nodes,
 )
 from llama_index_gemini2.points import to_node, to_points, to_result, to_words
+from llama_index_gemini2.queries import chosen, to_search
 
-__all__ = ["MatryoshkaVectorStore", "SearchOptions", "check_space"]
+__all__ = ["MatryoshkaVectorStore", "check_space"]
 
 _LARGEST = MODELS[DEFAULT_MODEL].full_dimensions
-
-
-class SearchOptions(TypedDict, total=False):
-    """What a query takes beside LlamaIndex's own, as ``vector_store_kwargs`` of a retriever.
-
-    Attributes:
-        shortlist: How many nodes the largest tier re-scores, 50 if not said.
-        filter: Which nodes count, beside the ``MetadataFilters``: a dict over their metadata
-            (``{"page": {"gte": 3}}``, a list is any of it), or a ``qdrant_client.models.Filter``.
-        node_ids: Only these nodes count.
-        exact: One pass over everything at the largest tier, to compare with.
-        ef: Candidates of the graph search.
-    """
-
-    shortlist: Shortlist
-    filter: FilterLike | None
-    node_ids: Sequence[str] | None
-    exact: bool
-    ef: int | None
 
 
 class MatryoshkaVectorStore(BasePydanticVectorStore):
@@ -275,6 +250,7 @@ class MatryoshkaVectorStore(BasePydanticVectorStore):
         Mode ``hybrid`` searches the words of ``query_str`` too (BM25), fused by rank with the
         vector's passes in the same call; ``sparse`` and ``text_search`` are both BM25 alone. All
         three need a store made with ``hybrid=True``; the scores are those of the ranks, or BM25's.
+        ``mmr`` chooses, of ``fetch_k`` nearest nodes, those that are near and unlike each other.
 
         ``VectorStoreIndex.as_retriever`` puts the ids of its image nodes, and of no others, into
         ``query.node_ids``. Heeding that would hide every text, so it isn't: the option
@@ -286,11 +262,13 @@ class MatryoshkaVectorStore(BasePydanticVectorStore):
             InvalidInputError: A query without what its mode needs, a filter that can't be read.
             IndexMismatchError: A vector smaller than the largest tier.
         """
-        return to_result(self._collection.search(**_search(query, kwargs)))
+        found = self._collection.search(**to_search(query, kwargs))
+        return to_result(chosen(found, query, kwargs))
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """``query``, awaited."""
-        return to_result(await self._collection.asearch(**_search(query, kwargs)))
+        found = await self._collection.asearch(**to_search(query, kwargs))
+        return to_result(chosen(found, query, kwargs))
 
 
 def check_space(model: Gemini2Embedding, collection: MatryoshkaCollection) -> None:
@@ -313,55 +291,3 @@ def _check_size(model: Gemini2Embedding, largest: int, name: str) -> None:
             f"collection {name!r} has {largest}: every tier is cut from one vector, so make the "
             f"model with dimensions={largest} (or the store with tiers=(…, {model.dimensions}))"
         )
-
-
-_WORDS_ALONE = {VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH}
-_MODES = {VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.HYBRID, *_WORDS_ALONE}
-
-
-def _search(query: VectorStoreQuery, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What a query and its options ask of the collection."""
-    if unknown := given.keys() - SearchOptions.__annotations__.keys():
-        raise ConfigurationError(
-            f"a query has no option {', '.join(sorted(unknown))}; "
-            f"there are {', '.join(SearchOptions.__annotations__)}"
-        )
-    more = dict(given)
-    conditions = [read_filter(more.pop("filter", None)), read_filters(query.filters)]
-    if query.doc_ids is not None:
-        conditions.append(read_filter({REF_DOC: query.doc_ids}))
-    if (node_ids := more.pop("node_ids", None)) is not None:
-        conditions.append(has_id(node_ids))
-    vector, text = _asked(query)
-    hybrid = query.mode is VectorStoreQueryMode.HYBRID
-    return {
-        "vector": vector,
-        "k": (query.hybrid_top_k if hybrid else None) or query.similarity_top_k,
-        "text": text,
-        "filter": all_of(conditions),
-        **more,
-    }
-
-
-def _asked(query: VectorStoreQuery) -> tuple[list[float] | None, str | None]:
-    """The vector and the words of a query, as far as its mode uses them."""
-    if query.mode not in _MODES:
-        raise ConfigurationError(
-            f"query mode {query.mode.value!r} isn't there; "
-            f"there are {', '.join(sorted(mode.value for mode in _MODES))}"
-        )
-    for name in ("alpha", "sparse_top_k"):
-        if getattr(query, name) is not None:
-            raise ConfigurationError(
-                f"{name} has no effect here: words and vectors are fused by rank, as many of each "
-                "as the short list is long"
-            )
-    words = (query.query_str or "").strip()
-    if query.mode in _WORDS_ALONE:
-        if not words:
-            raise InvalidInputError(f"a query of mode {query.mode.value!r} needs words")
-        return None, words
-    if query.query_embedding is None:
-        raise InvalidInputError("a query needs its embedding")
-    # A picture alone has no words, and is searched by its vector.
-    return query.query_embedding, words if query.mode is VectorStoreQueryMode.HYBRID else None

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from llama_index.core import Document, MockEmbedding, StorageContext, VectorStoreIndex
+from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.ingestion import DocstoreStrategy, IngestionPipeline
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.schema import (
@@ -406,8 +407,38 @@ def test_words_and_vectors_are_fused_in_one_search(
             found(mode, " ")
     with pytest.raises(ConfigurationError, match="alpha has no effect"):
         found(VectorStoreQueryMode.HYBRID, "gasket", alpha=0.5)
-    with pytest.raises(ConfigurationError, match="'svm' isn't there; there are default, hybrid"):
+    with pytest.raises(ConfigurationError, match="'svm' isn't there; there are default, hybr"):
         found(VectorStoreQueryMode.SVM, "gasket")
+
+
+async def test_mmr_prefers_what_is_unlike(open_store: Open, model: Gemini2Embedding) -> None:
+    store = open_store()
+    twins = [TextNode(id_=f"twin-{n}", text="The pump hums.") for n in range(3)]
+    other = TextNode(id_="other", text="The pump of the boiler leaks water at night.")
+    store.add(model([*twins, other]))
+    index = VectorStoreIndex.from_vector_store(store, embed_model=model)
+
+    def retriever(**options: Any) -> BaseRetriever:
+        return index.as_retriever(
+            vector_store_query_mode="mmr", similarity_top_k=2, vector_store_kwargs=options
+        )
+
+    ours = MatryoshkaRetriever(
+        index, vector_store_query_mode="mmr", similarity_top_k=2, mmr_threshold=0.2
+    )
+    for found in (
+        retriever(mmr_threshold=0.2).retrieve("pump hums"),
+        await retriever(mmr_threshold=0.2).aretrieve("pump hums"),
+        ours.retrieve("pump hums"),
+        await ours.aretrieve("pump hums"),
+    ):
+        first, second = (one.node.node_id for one in found)
+        assert first.startswith("twin")
+        assert second == "other"
+        assert found[0].get_score() > found[1].get_score()
+    for options in ({"mmr_threshold": 1.0}, {"mmr_threshold": 0.2, "fetch_k": 2}):
+        nearest = retriever(**options).retrieve("pump hums")
+        assert "other" not in {one.node.node_id for one in nearest}
 
 
 async def test_retrievers_take_the_mode(
