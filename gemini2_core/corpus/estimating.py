@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from gemini2_core.corpus.bill import Basis, Estimate, Finding, FindingKind, Inte
 from gemini2_core.corpus.item import Item, Source
 from gemini2_core.corpus.measuring import Measured, Meter, local_counts
 from gemini2_core.corpus.sampling import Reservoir, extrapolated, ratio
-from gemini2_core.corpus.sources.reading import Problems, SkippedWarning
+from gemini2_core.corpus.sources.reading import Problems, untold
 from gemini2_core.embedding import Aggregate, Gemini2Embedder, OnOverflow, Progress
 from gemini2_core.embedding.progress import progress_bar
 from gemini2_core.errors import ConfigurationError
@@ -307,7 +306,7 @@ def _watched(source: Source, show: bool, on_progress: Progress | None) -> Iterat
 
     def told(tell: Progress | None) -> Generator[Item, None, None]:
         done = 0
-        for done, item in enumerate(source, start=1):
+        for done, item in enumerate(untold(source), start=1):
             yield item
             if tell is not None and done % _TOGETHER == 0:
                 tell(done, total)
@@ -315,7 +314,5 @@ def _watched(source: Source, show: bool, on_progress: Progress | None) -> Iterat
             tell(done, total)
 
     bar = progress_bar(show, on_progress, desc="estimating", unit="item")
-    with warnings.catch_warnings(), bar as tell:
-        warnings.simplefilter("ignore", SkippedWarning)
-        with closing(told(tell)) as items:
-            yield items
+    with bar as tell, closing(told(tell)) as items:
+        yield items

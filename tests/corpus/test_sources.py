@@ -41,7 +41,7 @@ rows = st.lists(
     st.tuples(ids, texts, st.text(max_size=5)), max_size=12, unique_by=lambda r: (type(r[0]), r[0])
 )
 
-fuzzed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+fuzzed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 
 
 def read(source: Source) -> list[Item]:

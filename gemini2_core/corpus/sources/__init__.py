@@ -14,6 +14,7 @@ from gemini2_core.corpus.sources.reading import (
     Problems,
     SkippedWarning,
     derived_id,
+    untold,
 )
 from gemini2_core.corpus.sources.shards import Shard, shard_of, sharded
 from gemini2_core.corpus.sources.tables import TableSource
@@ -38,4 +39,5 @@ __all__ = [
     "open_source",
     "shard_of",
     "sharded",
+    "untold",
 ]

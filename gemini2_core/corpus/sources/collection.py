@@ -36,7 +36,8 @@ class CollectionSource(CheckedSource):
     embedder, if it has a ``media_root``.
 
     Args:
-        name: The collection, or an alias of it.
+        name: The collection, or an alias of it. An alias is followed anew with each page, so a
+            long run had better name the collection itself.
         path: A folder: of the embedded engine, or of a ``QdrantClient(path=…)``.
         url: A Qdrant server or cluster.
         api_key: The server's key.

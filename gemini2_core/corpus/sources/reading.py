@@ -9,10 +9,10 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import Literal, NamedTuple, Protocol, TypeAlias, get_args, runtime_checkable
 
 from gemini2_core.content import Content, ContentLike
-from gemini2_core.corpus.item import Item
+from gemini2_core.corpus.item import Item, Source
 from gemini2_core.errors import ConfigurationError, Gemini2Error, InvalidInputError
 from gemini2_core.index import PointId
 from gemini2_core.index.ids import point_id
@@ -28,6 +28,7 @@ __all__ = [
     "SkippedWarning",
     "derived_id",
     "id_key",
+    "untold",
 ]
 
 _Treatment: TypeAlias = Literal["error", "skip"]
@@ -196,7 +197,14 @@ class CheckedSource(ABC):
         return self._whole if self._whole is not None else self._counted()
 
     def __iter__(self) -> Iterator[Item]:
+        """The items, from the first on; see ``read``."""
+        return self.read()
+
+    def read(self, *, warn: bool = True) -> Iterator[Item]:
         """The items, from the first on.
+
+        Args:
+            warn: Warn at the end of what was left out; False for who tells of ``problems``.
 
         Raises:
             InvalidInputError: One that the policy doesn't let pass; the message says where.
@@ -218,7 +226,7 @@ class CheckedSource(ABC):
             if seen is not None:
                 seen.close()
         self._whole = total
-        if problems:
+        if problems and warn:
             warnings.warn(str(problems), SkippedWarning, stacklevel=2)
 
     def __repr__(self) -> str:
@@ -258,6 +266,23 @@ class CheckedSource(ABC):
             self._where(place),
             f"its id {str(item.id)[:80]!r} is that of {self._where(before)} already",
         )
+
+
+@runtime_checkable
+class _Telling(Protocol):
+    """A source of ours, or a part of one."""
+
+    @property
+    def problems(self) -> Problems: ...
+
+    def read(self, *, warn: bool = True) -> Iterator[Item]: ...
+
+
+def untold(source: Source) -> Iterator[Item]:
+    """The items of a source, without a warning at the end: its ``problems`` are told otherwise."""
+    if not isinstance(source, _Telling):
+        return iter(source)
+    return source.read(warn=False)
 
 
 class _Seen:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gemini2_core.corpus.item import Item, Source
-from gemini2_core.corpus.sources.reading import Problems, id_key
+from gemini2_core.corpus.sources.reading import Problems, id_key, untold
 from gemini2_core.errors import ConfigurationError
 from gemini2_core.index import PointId
 
@@ -38,7 +38,14 @@ class Shard:
         return found if isinstance(found, Problems) else Problems(self.name)
 
     def __iter__(self) -> Iterator[Item]:
-        for item in self._source:
+        return self._of(iter(self._source))
+
+    def read(self, *, warn: bool = True) -> Iterator[Item]:
+        """The items; ``warn`` is for the whole source."""
+        return self._of(iter(self._source) if warn else untold(self._source))
+
+    def _of(self, items: Iterator[Item]) -> Iterator[Item]:
+        for item in items:
             if shard_of(item.id, self._shards) == self._number:
                 yield item
 
