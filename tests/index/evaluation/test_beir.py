@@ -64,7 +64,9 @@ def test_a_bad_line_is_named(write: Callable[..., Path], line: str, what: str) -
     assert f"{path}:4: " in str(caught.value)
 
 
-@pytest.mark.parametrize("broken", [b'{"_id": "a", "text": "\xff"}', gzip.compress(b"x" * 99, mtime=0)[:-9]])
+@pytest.mark.parametrize(
+    "broken", [b'{"_id": "a", "text": "\xff"}', gzip.compress(b"x" * 99, mtime=0)[:-9]]
+)
 def test_bytes_that_are_no_text_are_named(write: Callable[..., Path], broken: bytes) -> None:
     path = write(broken)
     with pytest.raises(InvalidInputError, match=f"{path.name}:1: "):
