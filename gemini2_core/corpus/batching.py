@@ -24,8 +24,6 @@ __all__ = ["BatchMove", "batch_state"]
 
 _SOME = 256
 _FIRST_PAUSE = 2.0
-#: Our count against the service's, before the first results have shown how they compare.
-_MARGIN = 1.1
 
 
 class BatchMove(Move):
@@ -64,13 +62,14 @@ class BatchMove(Move):
         self._waiting = WaitingItems(checkpoint)
         self._most = self._batch.max_jobs * self._batch.lines_per_job
         self._before = Usage()
-        self._told = self._foreseen = 0.0
         self._whole = False
 
     async def go(self) -> bool:
         """Move what isn't there yet; see ``Move.go``."""
         try:
             self._before = self._run.usage
+            # What came while nobody looked: then what was paid is what was foreseen for it.
+            await self._collect()
             self._pay()
             async with self._reading() as reading:
                 await self._expect(reading)
@@ -147,7 +146,7 @@ class BatchMove(Move):
         limit = self._settings.max_dollars
         if limit is None:
             return
-        factor = max(1.0, self._told / self._foreseen) if self._foreseen else _MARGIN
+        factor = self._factor
         left = limit - self._dollars
         left -= factor * await asyncio.to_thread(self._waiting.dollars)
         known = await asyncio.to_thread(self._waiting.known, [e.mark for e in page.entries])
@@ -190,13 +189,16 @@ class BatchMove(Move):
         good = [(known[o.key], o.vector) for o in some if o.key in known and o.vector is not None]
         await self._put([Point(one.id, one.payload, row, one.words) for one, row in good])
         self._pay()
-        await asyncio.to_thread(self._checkpoint.acknowledged, [one.mark for one, _ in good])
+        foreseen = sum(one.dollars for one, _ in good)
+        await asyncio.to_thread(
+            self._checkpoint.acknowledged, [one.mark for one, _ in good], foreseen=foreseen
+        )
         bad = [(known[o.key], o.error) for o in some if o.key in known and o.vector is None]
         await self._refuse([(one.mark.key, Failure(one.id, _why(e))) for one, e in bad])
         await asyncio.to_thread(self._waiting.remove, list(known))
         # Last of all: until then they come again, and are stored again under the same ids.
         await asyncio.to_thread(self._run.forget, [one.key for one in some])
-        self._foreseen += sum(one.dollars for one, _ in good)
+        self._foreseen += foreseen
         self.counts.stored += len(good)
         self.counts.done += len(good)
         self._tell()
@@ -207,7 +209,6 @@ class BatchMove(Move):
         usage = self._run.usage
         self._checkpoint.paid_to_batch(usage)
         self._dollars = self._checkpoint.dollars
-        self._told = usage.dollars - self._before.dollars
         self.counts.usage = _less(usage, self._before)
 
 

@@ -149,6 +149,11 @@ class Checkpoint:
         about = self.about
         return float(about.get("dollars", 0.0)) + float(about.get("batch_dollars", 0.0))
 
+    @property
+    def foreseen(self) -> float:
+        """What was expected, by our own count, of what was paid, US dollars."""
+        return float(self.about.get("foreseen", 0.0))
+
     def paid_to_batch(self, usage: Usage) -> None:
         """What a run of the Batch API has paid so far, in place of what was said of it before."""
         tokens = json.dumps({kind.value: count for kind, count in usage.tokens.items()})
@@ -203,6 +208,7 @@ class Checkpoint:
         usage: Usage | None = None,
         recovered: Mapping[Modality, int] | None = None,
         dollars: float = 0.0,
+        foreseen: float = 0.0,
     ) -> None:
         """The collection has stored items.
 
@@ -212,6 +218,7 @@ class Checkpoint:
             usage: What embedding them cost.
             recovered: Tokens of rows that an earlier run paid for and couldn't note.
             dollars: Price of both.
+            foreseen: Price that was expected of them.
         """
         spent: dict[Modality, int] = dict(recovered or {})
         for modality, count in (usage.tokens if usage else {}).items():
@@ -222,17 +229,16 @@ class Checkpoint:
                 [(mark.content, mark.payload, _STORED, mark.key) for mark in marks],
             )
             self._database.executemany("DELETE FROM rows WHERE key = ?", [(k,) for k in paid])
-            self._spend(spent, dollars)
+            self._spend(spent, dollars, foreseen)
 
-    def _spend(self, tokens: Mapping[Modality, int], dollars: float) -> None:
-        if not tokens and not dollars:
-            return
+    def _spend(self, tokens: Mapping[Modality, int], dollars: float, foreseen: float) -> None:
         told = dict(self._database.execute("SELECT name, value FROM about"))
         before: dict[str, int] = json.loads(told.get("tokens", "{}"))
         for modality, count in tokens.items():
             before[modality.value] = before.get(modality.value, 0) + count
-        total = float(told.get("dollars", 0.0)) + dollars
-        self._say({"tokens": json.dumps(before), "dollars": repr(total)})
+        sums = {"dollars": dollars, "foreseen": foreseen}
+        told = {name: repr(float(told.get(name, 0.0)) + more) for name, more in sums.items()}
+        self._say({"tokens": json.dumps(before), **told})
 
     def refused(self, found: Sequence[tuple[bytes, Failure]]) -> None:
         """Items can't be embedded; an empty key is for one whose id isn't one."""

@@ -26,8 +26,6 @@ _GRACE = 2.0
 #: The part of a corpus that may be in flight: what a kill can cost. It makes the requests for a
 #: small one smaller, and never fewer than so many items are in flight.
 _PART_IN_FLIGHT, _LEAST_IN_FLIGHT = 1 / 1000, 24
-#: Our count against the service's, before the first answer has shown how they compare.
-_MARGIN = 1.1
 
 
 class OnlineMove(Move):
@@ -46,7 +44,7 @@ class OnlineMove(Move):
     ) -> None:
         super().__init__(source, embedder, target, checkpoint, settings, size=size, hybrid=hybrid)
         self._batch_size = embedder.batch_size
-        self._reserved = self._told = self._foreseen = 0.0
+        self._reserved = 0.0
         self._room = asyncio.Semaphore(_PAGES_AT_ONCE)
         self._storing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -59,7 +57,7 @@ class OnlineMove(Move):
             try:
                 await self._expect(reading)
                 self._batch_size = self._bearable()
-                while not self.stopped and not self._cut:
+                while not self._all_sent():
                     page = await reading.page()
                     if page is None:
                         whole = True
@@ -101,43 +99,48 @@ class OnlineMove(Move):
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _send(self, page: Page) -> None:
-        """Start a page as soon as there is room for it, and money."""
+        """Start a page as soon as there is room for it, and money: in parts, if that is short."""
         await self._take(page)
-        if page.entries or page.moved_on:
+        sent = False
+        while (page.entries or page.moved_on) and not self._all_sent():
             await self._room.acquire()
-            price = await self._afford(page)
-            if not self._cut and (page.entries or page.moved_on):
-                self._reserved += price
-                task = asyncio.create_task(self._move(page, price))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-                return
-            self._room.release()
-        self._tell()
+            fitting, rest, price = await self._affordable(page.entries)
+            page.entries = fitting
+            if self._cut or not (fitting or page.moved_on):
+                self._room.release()
+                break
+            self._reserved += price
+            task = asyncio.create_task(self._move(page, price))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            page, sent = Page(entries=rest), True
+        if not sent:
+            self._tell()
 
-    async def _afford(self, page: Page) -> float:
-        """What a page will cost; it is cut to what there is money for."""
+    def _all_sent(self) -> bool:
+        """Whether nothing more is to be sent."""
+        return self._cut or bool(self.stopped)
+
+    async def _affordable(self, entries: list[Entry]) -> tuple[list[Entry], list[Entry], float]:
+        """Entries that there is money for, the others, and the most that the first may cost."""
         limit = self._settings.max_dollars
         while True:
-            prices = [self._price(entry) for entry in page.entries]
+            measured = self._foreseen > 0
+            prices = [self._factor * self._embedder.dollars(entry.tokens) for entry in entries]
             if limit is None:
-                return sum(prices)
+                return entries, [], sum(prices)
             left = limit - self._dollars - self._reserved
-            sums = np.cumsum(prices)
-            fitting = int(np.searchsorted(sums, left, side="right"))
+            fitting = int(np.searchsorted(np.cumsum(prices), left, side="right"))
             if fitting == len(prices) or self._cut:
-                return sum(prices)
+                return entries, [], sum(prices)
             if not self._tasks:
                 break
             # What is on its way may turn out cheaper than it was taken for.
             await asyncio.wait(self._tasks)
-        del page.entries[fitting:]
-        self.stopped = f"the next item would bring the cost above ${limit:,.2f}"
-        return sum(prices[:fitting])
-
-    def _price(self, entry: Entry) -> float:
-        factor = max(1.0, self._told / self._foreseen) if self._foreseen else _MARGIN
-        return factor * self._embedder.dollars(entry.tokens)
+        if measured or not fitting:
+            # Else what these cost will show how much the others may.
+            self.stopped = f"the next item would bring the cost above ${limit:,.2f}"
+        return entries[:fitting], entries[fitting:], sum(prices[:fitting])
 
     async def _move(self, page: Page, price: float) -> None:
         rows = PaidRows(self._checkpoint)
@@ -171,6 +174,7 @@ class OnlineMove(Move):
         share = rows.recovered / max(1, len(rows.keys))
         recovered = _tokens(page.entries, share)
         dollars = self._embedder.dollars(recovered) + paid.usage.dollars
+        foreseen = self._embedder.dollars(_tokens(page.entries, 1.0))
         await asyncio.to_thread(
             self._checkpoint.acknowledged,
             [entry.mark for entry, _ in there],
@@ -178,9 +182,9 @@ class OnlineMove(Move):
             usage=paid.usage,
             recovered=recovered,
             dollars=dollars,
+            foreseen=foreseen,
         )
-        self._told += paid.usage.dollars
-        self._foreseen += self._embedder.dollars(_tokens(page.entries, 1 - share))
+        self._foreseen += foreseen
         self._dollars += dollars
         self.counts.stored += len(paid.entries)
         self.counts.payloads += len(moved_on)

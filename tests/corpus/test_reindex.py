@@ -205,14 +205,15 @@ def test_an_id_that_comes_twice_is_stored_once(make: Make, tmp_path: Path) -> No
     assert zero.payload == made_up(0).payload, "the first counts"
 
 
+@pytest.mark.parametrize("page", [16, 512])
 def test_the_money_isnt_overspent_and_a_higher_limit_goes_on(
-    make: Make, emulator: Emulator, tmp_path: Path
+    make: Make, emulator: Emulator, tmp_path: Path, page: int
 ) -> None:
     embedder, target = make(), collection()
     whole = make().embed_documents([str(made_up(n).content) for n in range(200)]).usage.dollars
     emulator.reset()
     limit = whole * 0.55
-    options = {"checkpoint": tmp_path / "c", "page": 16}
+    options = {"checkpoint": tmp_path / "c", "page": page}
     report = reindex(MadeUp(200), embedder, target, max_dollars=limit, **options)  # type: ignore[arg-type]
     assert not report.finished
     assert "$" in report.stopped

@@ -93,7 +93,11 @@ def test_the_money_counts_what_is_still_with_the_service(
         MadeUp(100), embedder, target, checkpoint=checkpoint, batch=JOBS, max_dollars=limit, page=10
     )
     assert not report.finished
-    assert limit * 0.8 < report.dollars <= limit
+    assert limit * 0.6 < report.dollars <= limit, "before there are answers, we may be wrong"
+    report = reindex(
+        MadeUp(100), embedder, target, checkpoint=checkpoint, batch=JOBS, max_dollars=limit, page=10
+    )
+    assert limit * 0.9 < report.dollars <= limit
     report = reindex(MadeUp(100), embedder, target, checkpoint=checkpoint, batch=JOBS)
     assert report.finished
     assert target.count() == 100
