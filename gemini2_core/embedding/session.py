@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -27,6 +28,8 @@ class AnswerBytes:
 #: for files and everything else, the session behaves like any other.
 ANSWER_BYTES: ContextVar[AnswerBytes | None] = ContextVar("ANSWER_BYTES", default=None)
 
+#: Bytes of a body above which aiohttp warns that sending it at once might block the loop.
+_LARGE = 2**20
 _BROKEN = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError)
 
 
@@ -86,6 +89,16 @@ class _Response(aiohttp.ClientResponse):
             ) from error
 
 
+class _Request(aiohttp.ClientRequest):
+    """A request that hands a large body over piece by piece, as aiohttp wants it."""
+
+    def update_body_from_data(self, body: Any, *options: Any, **more: Any) -> None:
+        data = body.encode() if isinstance(body, str) else body
+        if isinstance(data, bytes) and len(data) > _LARGE:
+            body = io.BytesIO(data)
+        super().update_body_from_data(body, *options, **more)
+
+
 async def _surface(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
@@ -101,6 +114,7 @@ def open_session(max_concurrency: int) -> aiohttp.ClientSession:
     """A session for ``HttpOptions(aiohttp_client=…)``; call it on the loop that will use it."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=max_concurrency + 8, keepalive_timeout=60),
+        request_class=_Request,
         response_class=_Response,
         auto_decompress=False,
         headers={"Accept-Encoding": "gzip"},

@@ -192,6 +192,13 @@ def test_markdown_is_read_from_media_root_in_documents_and_not_in_queries(
     assert kinds == [["text"], ["text"], *[["text", "inline_data", "text"]] * 2]
 
 
+def test_a_request_of_megabytes_leaves_without_a_warning(make: Make, emulator: Emulator) -> None:
+    texts = [f"{number} {'strainer ' * 7000}" for number in range(20)]
+    assert len(make(batch_size=20, max_concurrency=1).embed_documents(texts)) == 20
+    sent = [record for record in emulator.requests if record.path.endswith("batchEmbedContents")]
+    assert [record.items for record in sent] == [20]
+
+
 def test_a_large_medium_goes_through_the_files_api_once_and_is_deleted(
     make: Make, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture: Path
 ) -> None:
