@@ -51,7 +51,8 @@ BATCH_EXPIRY_SECONDS = 48 * 3600
 #: Vertex locations that serve the model (Google's documentation).
 VERTEX_LOCATIONS = ("global", "us", "eu")
 
-#: What ``countTokens`` answers beyond what embedding bills (recordings/count_tokens).
+#: What ``countTokens`` answers beyond what embedding bills (recordings/count_tokens, of the Gemini
+#: API; on Vertex not established).
 COUNT_TOKENS_EXTRA = 1
 
 
