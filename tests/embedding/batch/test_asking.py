@@ -62,7 +62,7 @@ async def test_nothing_blocks_the_loop_that_waits(
         await run.asubmit(KEYED)
         await run.await_(10)
     ticking.cancel()
-    assert ticks > 15
+    assert ticks > 5
 
 
 def test_jobs_start_while_contents_are_still_read(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import time
+
 import numpy as np
 import pytest
 
@@ -188,9 +191,12 @@ def test_a_refused_job_waits_for_room(
 
 
 def test_no_more_jobs_at_once_than_there_is_room_for(
-    emulator: Emulator, open_run: Open, right: dict[str, bytes]
+    emulator: Emulator, open_run: Open, right: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    emulator.configure(batch_tokens=100, batch_seconds=0.05)
+    """With a clock that goes on by a second whenever it's looked at."""
+    emulator.configure(batch_tokens=100, batch_seconds=30)
+    seconds = itertools.count(1000)
+    monkeypatch.setattr(emulator._state.batches, "clock", lambda: next(seconds))
     run = open_run(lines_per_job=8)
     run.submit(KEYED)
     assert run.status().running == 1
@@ -243,12 +249,15 @@ def test_cancelling_keeps_what_came_and_starts_no_more(emulator: Emulator, open_
     assert paid(emulator) == 20
 
 
-def test_a_deadline_ends_the_waiting_and_not_the_job(emulator: Emulator, open_run: Open) -> None:
-    emulator.configure(batch_seconds=0.2)
+def test_a_deadline_ends_the_waiting_and_not_the_job(
+    emulator: Emulator, open_run: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator.configure(batch_seconds=3600)
     run = open_run()
     run.submit(KEYED)
     with pytest.raises(ServiceTimeoutError, match=r"20 of 20 lines not done in 0.03 s: the jobs"):
         run.wait(0.03)
+    monkeypatch.setattr(emulator._state.batches, "clock", lambda: time.time() + 3601)
     assert run.wait(10).done == 20
     assert len(jobs(emulator)) == 1
 
