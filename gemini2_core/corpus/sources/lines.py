@@ -108,8 +108,9 @@ def json_lines(
                 continue
             try:
                 value = orjson.loads(line)
-            except ValueError as error:
-                yield lines.number, f"the line isn't JSON: {error}"
+            except orjson.JSONDecodeError as error:
+                said = f"the line isn't JSON: {error.msg} (column {error.colno})"
+                yield lines.number, said
                 continue
             if isinstance(value, dict):
                 yield lines.number, value
