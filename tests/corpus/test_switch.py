@@ -147,18 +147,21 @@ async def test_the_whole_way_async(place: Open) -> None:
         assert await green.acollections() == ["green"]
 
 
-def test_going_back_never_goes_two_steps(place: Open) -> None:
+def test_going_back_never_goes_two_steps(memory: Open) -> None:
     for name in ("one", "two", "three"):
-        with seen(place, name) as collection:
+        with seen(memory, name) as collection:
             switch("docs", collection)
-    with place("docs") as production:
+    with memory("docs") as production:
         assert rollback("docs", production).now == "two"
-    with place("docs") as production, pytest.raises(SwitchRefusedError, match="nothing to go back"):
+    with (
+        memory("docs") as production,
+        pytest.raises(SwitchRefusedError, match="nothing to go back"),
+    ):
         rollback("docs", production)
 
 
-def test_what_nobody_verified_is_refused_unless_forced(place: Open) -> None:
-    with made(place, "green") as green:
+def test_what_nobody_verified_is_refused_unless_forced(memory: Open) -> None:
+    with made(memory, "green") as green:
         with pytest.raises(SwitchRefusedError, match="nobody has verified it"):
             switch("docs", green)
         assert green.aliases() == {}
@@ -280,11 +283,11 @@ class _Stopped(BaseException):
 @pytest.mark.parametrize("step", ["note", "write_note", "point_alias"])
 @pytest.mark.parametrize("after", [False, True])
 def test_stopped_anywhere_the_same_call_repairs_it(
-    place: Open, step: str, after: bool, monkeypatch: pytest.MonkeyPatch
+    memory: Open, step: str, after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with seen(place, "blue") as blue:
+    with seen(memory, "blue") as blue:
         switch("docs", blue)
-    with seen(place, "green") as green:
+    with seen(memory, "green") as green:
         real = getattr(green, step)
 
         def stopping(*arguments: object, **more: object) -> object:

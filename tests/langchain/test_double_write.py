@@ -341,7 +341,7 @@ _OPERATION = st.tuples(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.lists(_OPERATION, max_size=12), st.booleans())
 def test_whatever_happened_catching_up_makes_both_sides_agree(
     operations: list[tuple[str, list[str], bool]], blind: bool
