@@ -20,7 +20,7 @@ from gemini2_core.index import (
     MatryoshkaCollection,
 )
 from gemini2_core.index.modalities import MODALITIES_KEY
-from gemini2_core.model import DEFAULT_MODEL, MODELS, EmbeddingSpace
+from gemini2_core.model import EmbeddingSpace
 from llama_index_gemini2.embedding import Gemini2Embedding
 from llama_index_gemini2.filters import (
     ANY_NODE,
@@ -32,8 +32,6 @@ from llama_index_gemini2.points import to_node, to_points, to_result, to_words
 from llama_index_gemini2.queries import chosen, to_search
 
 __all__ = ["MatryoshkaVectorStore", "check_space"]
-
-_LARGEST = MODELS[DEFAULT_MODEL].full_dimensions
 
 
 class MatryoshkaVectorStore(BasePydanticVectorStore):
@@ -50,8 +48,9 @@ class MatryoshkaVectorStore(BasePydanticVectorStore):
         >>> VectorStoreIndex(nodes, storage_context=context, embed_model=model)  # doctest: +SKIP
 
     Args:
-        embed_model: The model whose vectors it holds; its space and size are checked before
-            anything is embedded.
+        embed_model: The model whose vectors it holds. With it the collection is opened here, so
+            that a server that isn't there, another space or a model of too small a size is told
+            before anything is embedded; without it, with the first call.
         collection_name: The collection's name.
         collection: A collection to use instead of opening one; it isn't closed here.
         space: The space of the vectors of another model; ``"gemini-embedding-2/RETRIEVAL"``, say.
@@ -61,6 +60,8 @@ class MatryoshkaVectorStore(BasePydanticVectorStore):
         ConfigurationError: Arguments that don't go together.
         IndexMismatchError: The model's vectors are of another space, or smaller than the largest
             tier.
+        IndexUnavailableError: The server doesn't answer.
+        IndexLockedError: The folder is open elsewhere.
         MissingExtraError: The engine's package isn't installed.
     """
 
@@ -102,10 +103,10 @@ class MatryoshkaVectorStore(BasePydanticVectorStore):
             **(options.get("payload_indexes") or {}),
         }
         self._collection = MatryoshkaCollection(collection_name, space=space, **options)
-        if embed_model is not None and not tiers and embed_model.dimensions < _LARGEST:
-            # Only the collection knows whether that is enough, and afterwards is too late.
+        if embed_model is not None:
+            # The framework embeds first and stores then: afterwards is too late.
             try:
-                _check_size(embed_model, self._collection.dimensions, collection_name)
+                _check_size(embed_model, self._collection.open().dimensions, collection_name)
             except BaseException:
                 self._collection.close()
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -31,8 +32,14 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryMode,
 )
 
+from cookbooks.qdrant_on_loopback import serve
 from gemini2_core.emulator import Emulator
-from gemini2_core.errors import ConfigurationError, IndexMismatchError, InvalidInputError
+from gemini2_core.errors import (
+    ConfigurationError,
+    IndexMismatchError,
+    IndexUnavailableError,
+    InvalidInputError,
+)
 from gemini2_core.index import MatryoshkaCollection
 from llama_index_gemini2 import Gemini2Embedding, MatryoshkaRetriever, MatryoshkaVectorStore
 from tests.llama_index.conftest import Make
@@ -458,6 +465,47 @@ async def test_retrievers_take_the_mode(
     assert hybrid.retrieve("boiler")[0].node.node_id == "valve"
     with pytest.raises(ConfigurationError, match="no query mode 'fuzzy'"):
         MatryoshkaRetriever(index, vector_store_query_mode="fuzzy")
+
+
+def test_what_cant_be_stored_is_told_before_it_is_embedded(
+    make: Make, emulator: Emulator, model: Gemini2Embedding
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(IndexUnavailableError, match=r"didn't answer.*Is it running"):
+        index_over(MatryoshkaVectorStore(model, url=url, tiers=TIERS), model)
+    with serve() as server:
+        index_over(MatryoshkaVectorStore(model, url=server, tiers=TIERS), model)
+        before = items(emulator)
+        other = make(dimensions=256, task_type="CLUSTERING")
+        with pytest.raises(IndexMismatchError, match=r"RETRIEVAL.*CLUSTERING"):
+            index_over(MatryoshkaVectorStore(other, url=server), other)
+        small = make(dimensions=128)
+        with pytest.raises(IndexMismatchError, match=r"makes 128 numbers.* has 256"):
+            index_over(MatryoshkaVectorStore(small, url=server), small)
+        assert items(emulator) == before
+        store = MatryoshkaVectorStore(model, url=server)
+        assert store.collection.count() == len(TEXTS)
+        store.close()
+
+
+def test_a_server_that_dies_in_the_middle_has_whole_nodes_alone(
+    model: Gemini2Embedding,
+) -> None:
+    many = model([TextNode(id_=f"n{n}", text=f"Screw {n}.") for n in range(150)])
+    with serve() as server:
+        store = MatryoshkaVectorStore(model, url=server, tiers=TIERS, retry_seconds=0.5, parallel=1)
+        server.die_after(1)
+        with pytest.raises(IndexUnavailableError, match="100 of 150 points are stored"):
+            store.add(many)
+        server.revive()
+        assert len(store.get_nodes()) == 100
+        found = store.query(VectorStoreQuery(many[42].get_embedding()))
+        assert found.ids == ["n42"]
+        store.add(many)
+        assert {node.node_id for node in store.get_nodes()} == {node.node_id for node in many}
+        store.close()
 
 
 def test_a_collection_of_langchain_qdrants_is_never_mixed_with_ours(
