@@ -21,6 +21,7 @@ VERIFIED_KEY = "verified"
 """Where a note says what a verification found; filling a collection anew takes it back."""
 
 _KEY = "filling"
+# Looked at again after writing: others write to the same note.
 _TRIES = 5
 
 
@@ -34,8 +35,10 @@ def mark_filling(collection: MatryoshkaCollection, *, shard: tuple[int, int] = (
         collection: The one that is filled; opened if it isn't.
         shard: Which part of the corpus this is, and of how many: (0, 2) and (1, 2).
     """
-    changed = _begun(collection.note(), *shard)
-    if changed is not None:
+    for _ in range(_TRIES):
+        changed = _begun(collection.note(), *shard)
+        if changed is None:
+            return
         collection.write_note(changed)
 
 
@@ -43,8 +46,10 @@ async def amark_filling(
     collection: MatryoshkaCollection, *, shard: tuple[int, int] = (0, 1)
 ) -> None:
     """Say that a collection is being filled; see ``mark_filling``."""
-    changed = _begun(await collection.anote(), *shard)
-    if changed is not None:
+    for _ in range(_TRIES):
+        changed = _begun(await collection.anote(), *shard)
+        if changed is None:
+            return
         await collection.awrite_note(changed)
 
 
