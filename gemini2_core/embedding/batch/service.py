@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from google.genai import Client
     from google.genai.types import BatchJob, File
 
-__all__ = ["JobService", "RemoteFile", "RemoteJob"]
+__all__ = ["JobService", "RemoteFile", "RemoteJob", "UncertainError"]
 
 _T = TypeVar("_T")
 _THREADS = 4
@@ -69,6 +69,10 @@ class RemoteJob:
     def ended(self) -> bool:
         """True if nothing will become of it any more."""
         return self.state in ("SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
+
+
+class UncertainError(ServiceTimeoutError):
+    """A job was asked for, and no answer told whether there is one now."""
 
 
 class JobService:
@@ -175,6 +179,8 @@ class JobService:
 
         Raises:
             QuotaError: The service takes no more jobs now.
+            UncertainError: It isn't known whether there is a job.
+            Gemini2Error: There is none.
         """
 
         def once() -> RemoteJob:
@@ -192,10 +198,27 @@ class JobService:
                 )
             )
 
-        def again() -> RemoteJob:
-            return self._find_job(display_name) or once()
-
-        return await self._call(once, again, patient=False)
+        deadline, failures = time.monotonic() + self._retry_seconds, 0
+        while True:
+            try:
+                return await self._in_thread(once)
+            except Exception as error:
+                fault = read_fault(error, self._secret)
+                if fault.remedy is not Remedy.RETRY:
+                    raise fault.error from error
+            try:
+                wait = _pause(fault, failures)
+                if time.monotonic() + wait > deadline:
+                    raise fault.error
+                await asyncio.sleep(wait)
+                found = await self.find_job(display_name)
+            except Gemini2Error as error:
+                raise UncertainError(
+                    f"a job was asked for, and it isn't known whether there is one: {error.message}"
+                ) from error
+            if found is not None:
+                return found
+            failures += 1
 
     async def job(self, name: str) -> RemoteJob:
         """Look at a job."""
@@ -228,39 +251,33 @@ class JobService:
         """End the threads; the client is its owner's."""
         self._threads.shutdown(wait=False)
 
-    async def _call(
-        self,
-        first: Callable[[], _T],
-        again: Callable[[], _T] | None = None,
-        *,
-        patient: bool = True,
-    ) -> _T:
+    async def _call(self, first: Callable[[], _T], again: Callable[[], _T] | None = None) -> _T:
         """Call until it works, for as long as its faults are the moment's.
 
         Args:
             first: The call.
             again: The call after one whose end isn't known.
-            patient: Wait out a quota too.
         """
-        loop, call, failures = asyncio.get_running_loop(), first, 0
+        call, failures = first, 0
         deadline = time.monotonic() + self._retry_seconds
         while True:
             try:
-                return await loop.run_in_executor(self._threads, call)
+                return await self._in_thread(call)
             except Exception as error:
                 fault = read_fault(error, self._secret)
-                wait = self._wait(fault, failures, patient)
-                if wait is None or time.monotonic() + wait > deadline:
+                wait = _pause(fault, failures)
+                passing = fault.remedy in (Remedy.RETRY, Remedy.WAIT)
+                if not passing or time.monotonic() + wait > deadline:
                     raise fault.error from error
-                failures += 1
-                if fault.remedy is Remedy.RETRY:
-                    call = again or first
+            call, failures = again or first, failures + 1
             await asyncio.sleep(wait)
 
-    def _wait(self, fault: Fault, failures: int, patient: bool) -> float | None:
-        if fault.remedy is Remedy.RETRY or (fault.remedy is Remedy.WAIT and patient):
-            return fault.wait or min(_LONGEST_WAIT, _FIRST_WAIT * 2**failures)
-        return None
+    async def _in_thread(self, call: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def _pause(fault: Fault, failures: int) -> float:
+    return fault.wait or min(_LONGEST_WAIT, _FIRST_WAIT * 2**failures)
 
 
 def _remote_file(file: File) -> RemoteFile:

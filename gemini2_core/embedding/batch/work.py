@@ -22,11 +22,11 @@ from gemini2_core.embedding.batch.lines import (
     tokens_billed,
 )
 from gemini2_core.embedding.batch.origin import BatchSettings, Origin
-from gemini2_core.embedding.batch.service import JobService, RemoteJob
+from gemini2_core.embedding.batch.service import JobService, RemoteJob, UncertainError
 from gemini2_core.embedding.batch.state import State
 from gemini2_core.embedding.cache import pack_row
 from gemini2_core.embedding.result import Usage
-from gemini2_core.errors import DailyQuotaError, QuotaError, ServiceError
+from gemini2_core.errors import DailyQuotaError, Gemini2Error, QuotaError, ServiceError
 from gemini2_core.model import BATCH_EXPIRY_SECONDS, Modality
 
 __all__ = ["Work"]
@@ -69,17 +69,14 @@ class Work:
         #: True while contents are being added: the last job isn't closed then.
         self.filling = False
         self._turn = asyncio.Lock()
-        self._no_room_until = 0.0
+        self._looked = self._no_room_until = 0.0
         self._refusals = 0
 
     async def advance(self) -> None:
         """One look at everything: what ended is kept, what is missing is started."""
         async with self._turn:
             await self._own()
-            await self._recover()
-            for job in await _thread(self.state.jobs.all, "running", "cancelling"):
-                await self._look(job)
-            await self._delete_files()
+            await self._look_at_all()
             if self.state.file.cancelled:
                 return
             if self.settings.on_failed == "online":
@@ -88,10 +85,22 @@ class Work:
             await self._start_packed()
 
     async def start_full(self) -> None:
-        """Start the jobs that are full, while more contents are being added."""
+        """Start the jobs that are full, while more contents are being added.
+
+        That may take a night, so those that are under way are looked at now and then.
+        """
         async with self._turn:
+            if time.monotonic() - self._looked > self.settings.poll_seconds:
+                await self._look_at_all()
             await self._pack()
             await self._start_packed()
+
+    async def _look_at_all(self) -> None:
+        self._looked = time.monotonic()
+        await self._recover()
+        for job in await _thread(self.state.jobs.all, "running", "cancelling"):
+            await self._look(job)
+        await self._delete_files()
 
     async def cancel(self) -> None:
         """End every job that is under way, and start no more."""
@@ -178,12 +187,11 @@ class Work:
         await _thread(self.state.jobs.set_phase, job.id, "creating")
         try:
             created = await self.service.create(file.name, self._display_name(job))
-        except QuotaError:
+        except UncertainError:
+            raise  # the list of jobs will tell, at the next look
+        except Gemini2Error:
+            await _thread(self.state.jobs.set_phase, job.id, "packed")
             raise
-        except ServiceError as error:
-            if error.code is not None:
-                await _thread(self.state.jobs.set_phase, job.id, "packed")
-            raise  # and if no answer came, the list of jobs will tell what it was
         await self._started(job, created)
 
     async def _started(self, job: Job, created: RemoteJob) -> None:

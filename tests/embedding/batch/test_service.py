@@ -17,7 +17,7 @@ from google import genai
 from gemini2_core import Gemini2Embedder
 from gemini2_core.embedding.batch import BatchRecord
 from gemini2_core.embedding.batch.lines import read_result
-from gemini2_core.embedding.batch.service import JobService, RemoteJob
+from gemini2_core.embedding.batch.service import JobService, RemoteJob, UncertainError
 from gemini2_core.emulator import Emulator
 from gemini2_core.errors import ConfigurationError
 from gemini2_core.model import MODELS
@@ -176,3 +176,31 @@ def test_a_file_that_is_no_state(embedder: Gemini2Embedder, path: Path) -> None:
         embedder.batch(path.parent / "nowhere" / "run.sqlite")
     with pytest.raises(ConfigurationError, match="there is no batch run"):
         BatchRecord(path.with_name("none"))
+
+
+def test_nobody_knows_whether_a_job_was_made_until_the_list_tells(
+    emulator: Emulator, make: Make, open_run: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to the request was lost, and the list of jobs can't be had for now."""
+    emulator.fail_next("drop")
+    real = JobService._find_job
+
+    def refuse(self: JobService, display_name: str) -> None:
+        raise ConnectionError("no list now")
+
+    monkeypatch.setattr(JobService, "_find_job", refuse)
+    run = open_run(make(dimensions=3072, retry_seconds=0.6))
+    with pytest.raises(UncertainError, match="it isn't known whether there is one"):
+        run.submit([("k", "a text")])
+    monkeypatch.setattr(JobService, "_find_job", real)
+    assert run.wait(10).done == 1
+    assert len(jobs(emulator)) == 1
+
+
+def test_finished_jobs_make_room_while_contents_are_still_read(
+    emulator: Emulator, open_run: Open
+) -> None:
+    run = open_run(max_jobs=1, lines_per_job=100, dimensions=768, poll_seconds=0.0001)
+    run.submit((f"k{n}", f"text {n}") for n in range(600))
+    assert len(jobs(emulator)) > 1
+    assert run.wait(10).done == 600
