@@ -138,7 +138,7 @@ def move_with_kills(task: Task, emulator: Emulating, kills: int, seed: int) -> M
                     os.kill(child, signal.SIGKILL)
                     done.kills.append(served)
                     break
-                time.sleep(0.002)
+                time.sleep(0.005)
             assert process.wait(child) == (0 if moment is None else -signal.SIGKILL)
     done.seconds = time.monotonic() - began
     done.tally = emulator.tally()

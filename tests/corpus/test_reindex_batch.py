@@ -126,7 +126,7 @@ def _interrupt(_: object) -> None:
 
 def test_killed_at_its_jobs_every_document_is_there_once_and_paid_for_once(tmp_path: Path) -> None:
     pytest.importorskip("qdrant_edge")
-    task = Task(400, tmp_path / "c.sqlite", path=tmp_path / "index", page=64, batch=50)
+    task = Task(250, tmp_path / "c.sqlite", path=tmp_path / "index", page=64, batch=25)
     settings = {"batch_failing": 0.05, "batch_out_of_order": True, "batch_seconds": 0.1, "seed": 4}
     with emulating(settings) as emulator:
         moved = move_with_kills(task, emulator, kills=3, seed=5)

@@ -26,7 +26,7 @@ FAULTS = ("429", "429_no_hint", "500", "503", "missing")
 
 def test_killed_five_times_every_document_is_there_once_and_paid_for_once(tmp_path: Path) -> None:
     pytest.importorskip("qdrant_edge")
-    task = Task(1500, tmp_path / "c.sqlite", path=tmp_path / "index", page=128, batch_size=4)
+    task = Task(1000, tmp_path / "c.sqlite", path=tmp_path / "index", page=128, batch_size=4)
     settings = {
         "vectors": "pool",
         "failure_rate": 0.03,
@@ -48,7 +48,7 @@ def test_killed_five_times_every_document_is_there_once_and_paid_for_once(tmp_pa
 
 def test_two_processes_with_a_shard_each_make_the_collection_of_one(tmp_path: Path) -> None:
     with serve(vectors="pool") as emulator, serve_qdrant() as server:
-        whole = Task(300, tmp_path / "c", url=str(server), batch_size=40, page=64)
+        whole = Task(200, tmp_path / "c", url=str(server), batch_size=40, page=64)
         parts = [
             replace(whole, shard=f"{n}/2", checkpoint=tmp_path / f"c{n}", name="parts")
             for n in range(2)
@@ -60,12 +60,12 @@ def test_two_processes_with_a_shard_each_make_the_collection_of_one(tmp_path: Pa
             Gemini2Embedder(api_key="any", base_url=emulator.base_url) as embedder,
             whole.collection() as one,
         ):
-            reindex(MadeUp(300), embedder, one, checkpoint=whole.checkpoint)
+            reindex(MadeUp(200), embedder, one, checkpoint=whole.checkpoint)
             wanted = everything(one)
         with parts[0].collection() as shared:
             assert unfilled_shards(shared) == []
             assert everything(shared) == wanted
-    assert sum(record.items for record in emulator.requests) == 600, "each document once a move"
+    assert sum(record.items for record in emulator.requests) == 400, "each document once a move"
 
 
 class Watched(dict[str, object]):
