@@ -2,7 +2,6 @@
 
 from gemini2_core.corpus.bill import Estimate, Finding, Interval, Storage
 from gemini2_core.corpus.catching_up import CaughtUp
-from gemini2_core.corpus.checkpoint import failures
 from gemini2_core.corpus.estimating import aestimate, estimate
 from gemini2_core.corpus.failure import Failure
 from gemini2_core.corpus.filling import (
@@ -14,6 +13,7 @@ from gemini2_core.corpus.filling import (
     unfilled_shards,
 )
 from gemini2_core.corpus.item import Item, Source
+from gemini2_core.corpus.peeking import failures
 from gemini2_core.corpus.reindex import areindex, reindex
 from gemini2_core.corpus.report import ReindexProgress, ReindexReport
 from gemini2_core.corpus.side_by_side import QueryChange, collection_search

@@ -8,26 +8,33 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Self
-from uuid import UUID
 
 from gemini2_core.corpus.failure import Failure
+from gemini2_core.corpus.marks import (
+    FAILED,
+    OPEN,
+    STORED,
+    Fate,
+    Mark,
+    fate,
+    item_key,
+    known_items,
+    stored_id,
+)
 from gemini2_core.embedding import Usage
-from gemini2_core.errors import ConfigurationError, Gemini2Error, IndexLockedError
+from gemini2_core.errors import ConfigurationError, IndexLockedError
 from gemini2_core.index import PointId
-from gemini2_core.index.ids import point_id
 from gemini2_core.index.lock import WriterLock
 from gemini2_core.model import Modality
 
-__all__ = ["Checkpoint", "Fate", "Identity", "Known", "Mark", "PaidRows", "failures", "item_key"]
+__all__ = ["Checkpoint", "Identity", "check_identity", "read_failures"]
 
 _VERSION = 1
 _KEYS_A_QUERY = 500
 #: Pages of SQLite's that are kept in memory, kB.
 _CACHE = 16_000
-_OPEN, _STORED, _FAILED = range(3)
 _TABLES = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS items (
@@ -54,36 +61,6 @@ class Identity:
     space: str
     target: str
     shard: str
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """What tells an item from another version of itself.
-
-    Attributes:
-        key: The id a collection stores it under, as bytes.
-        content: Digest of what is embedded.
-        payload: Digest of what is stored beside it.
-    """
-
-    key: bytes
-    content: bytes
-    payload: bytes
-
-
-class Fate(Enum):
-    """What has to be done with an item that was read."""
-
-    NEW = "new"
-    """It isn't stored: embed and store it."""
-    CHANGED = "changed"
-    """Another content is stored under its id: embed and store it anew."""
-    MOVED_ON = "moved on"
-    """Only its payload is another: store that, with the vector that is there."""
-    UNCHANGED = "unchanged"
-    """It is stored as it is."""
-    REPEATED = "repeated"
-    """Its id came before in this reading."""
 
 
 class Checkpoint:
@@ -120,7 +97,7 @@ class Checkpoint:
         with self._database:
             self._database.executescript(_TABLES)
         before = self.about
-        _check(self.path, before, identity)
+        check_identity(self.path, before, identity)
         self.run = int(before.get("run", 0)) + 1
         with self._database:
             self._say({"version": str(_VERSION), "run": str(self.run), **_fields(identity)})
@@ -162,33 +139,33 @@ class Checkpoint:
 
     def stored(self) -> int:
         """Items that the collection has acknowledged."""
-        return self._number("SELECT count(*) FROM items WHERE state = ?", _STORED)
+        return self._number("SELECT count(*) FROM items WHERE state = ?", STORED)
 
     def failed(self) -> int:
         """Items that couldn't be embedded."""
         return self._number("SELECT count(*) FROM failures")
 
-    def some_failures(self, most: int) -> list[Failure]:
+    def someread_failures(self, most: int) -> list[Failure]:
         """The first few of them."""
         with self._lock:
-            return list(_failures(self._database, most))
+            return list(read_failures(self._database, most))
 
     def some_stored(self, most: int) -> list[PointId]:
         """A few ids, as stored, that the collection has acknowledged."""
         with self._lock:
             rows = self._database.execute(
-                "SELECT key FROM items WHERE state = ? LIMIT ?", (_STORED, most)
+                "SELECT key FROM items WHERE state = ? LIMIT ?", (STORED, most)
             ).fetchall()
-        return [_id_of(key) for (key,) in rows]
+        return [stored_id(key) for (key,) in rows]
 
     # ---- an item's way through a run
 
     def read(self, marks: Sequence[Mark]) -> list[Fate]:
         """Take note of items that were read; what has to be done with each."""
         with self._lock, self._database:
-            known = _known(self._database, [mark.key for mark in marks])
-            fates = [_fate(mark, known, self.run) for mark in marks]
-            new = [(mark.key, _OPEN, self.run) for mark in marks]
+            known = known_items(self._database, [mark.key for mark in marks])
+            fates = [fate(mark, known, self.run) for mark in marks]
+            new = [(mark.key, OPEN, self.run) for mark in marks]
             self._database.executemany(
                 "INSERT INTO items (key, state, seen) VALUES (?, ?, ?) "
                 "ON CONFLICT (key) DO UPDATE SET seen = excluded.seen WHERE seen < excluded.seen",
@@ -226,7 +203,7 @@ class Checkpoint:
         with self._lock, self._database:
             self._database.executemany(
                 "UPDATE items SET content = ?, payload = ?, state = ? WHERE key = ?",
-                [(mark.content, mark.payload, _STORED, mark.key) for mark in marks],
+                [(mark.content, mark.payload, STORED, mark.key) for mark in marks],
             )
             self._database.executemany("DELETE FROM rows WHERE key = ?", [(k,) for k in paid])
             self._spend(spent, dollars, foreseen)
@@ -249,7 +226,7 @@ class Checkpoint:
             )
             self._database.executemany(
                 "UPDATE items SET state = ? WHERE key = ? AND state = ?",
-                [(_FAILED, key, _OPEN) for key, _ in found],
+                [(FAILED, key, OPEN) for key, _ in found],
             )
 
     def reading_begins(self) -> None:
@@ -262,7 +239,7 @@ class Checkpoint:
     def removed(self) -> int:
         """Stored items that this run, which has read the whole source, didn't meet."""
         return self._number(
-            "SELECT count(*) FROM items WHERE seen < ? AND state = ?", self.run, _STORED
+            "SELECT count(*) FROM items WHERE seen < ? AND state = ?", self.run, STORED
         )
 
     def removed_ids(self, page: int) -> Iterator[list[PointId]]:
@@ -273,12 +250,12 @@ class Checkpoint:
                 rows = self._database.execute(
                     "SELECT key FROM items WHERE seen < ? AND state = ? AND key > ? "
                     "ORDER BY key LIMIT ?",
-                    (self.run, _STORED, last, page),
+                    (self.run, STORED, last, page),
                 ).fetchall()
             if not rows:
                 return
             last = rows[-1][0]
-            yield [_id_of(key) for (key,) in rows]
+            yield [stored_id(key) for (key,) in rows]
 
     def forget(self, ids: Iterable[PointId]) -> None:
         """Items are in the collection no more."""
@@ -292,7 +269,7 @@ class Checkpoint:
         with self._lock, self._database:
             self._database.execute("DELETE FROM rows")
             self._database.execute(
-                "DELETE FROM items WHERE seen < ? AND state <> ?", (self.run, _STORED)
+                "DELETE FROM items WHERE seen < ? AND state <> ?", (self.run, STORED)
             )
             self._database.execute(
                 "DELETE FROM failures WHERE key <> x'' AND key NOT IN (SELECT key FROM items)"
@@ -356,122 +333,12 @@ class Checkpoint:
         )
 
 
-class Known:
-    """What a checkpoint says, with nothing written: for a dry run.
-
-    Args:
-        path: The file; if it isn't there, nothing is stored yet.
-        identity: The move it is for.
+def check_identity(path: Path, about: Mapping[str, str], identity: Identity) -> None:
+    """See that a checkpoint is of this move; a new one says nothing yet.
 
     Raises:
-        ConfigurationError: It belongs to another move, or the file is no checkpoint.
+        ConfigurationError: It belongs to another move, or was written by another version.
     """
-
-    def __init__(self, path: str | Path, identity: Identity) -> None:
-        self._path = Path(path).expanduser()
-        self._database: sqlite3.Connection | None = None
-        if not self._path.is_file():
-            return
-        try:
-            address = f"{self._path.resolve().as_uri()}?mode=ro"
-            self._database = sqlite3.connect(address, uri=True, check_same_thread=False)
-            about = dict(self._database.execute("SELECT name, value FROM about"))
-            _check(self._path, about, identity)
-        except sqlite3.Error as error:
-            self.close()
-            raise ConfigurationError(f"{self._path} is no checkpoint: {error}") from error
-        except BaseException:
-            self.close()
-            raise
-
-    def read(self, marks: Sequence[Mark]) -> list[Fate]:
-        """What would have to be done with each item."""
-        keys = [mark.key for mark in marks]
-        known = _known(self._database, keys) if self._database is not None else {}
-        return [_fate(mark, known, -1) for mark in marks]
-
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._database is not None:
-            self._database.close()
-
-
-class PaidRows:
-    """Rows of one page, on the disk as soon as each answer comes: a ``VectorCache``.
-
-    Args:
-        checkpoint: Where they are kept.
-
-    Attributes:
-        keys: What was asked for.
-        recovered: How many were there already: paid for by an earlier run.
-    """
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self._checkpoint = checkpoint
-        self._own: set[str] = set()
-        self.keys: set[str] = set()
-        self.recovered = 0
-        self.ended = False
-
-    def mget(self, keys: Sequence[str]) -> list[bytes | None]:
-        """One row a key, in order; None for one that has to be paid for."""
-        self.keys.update(keys)
-        found = self._checkpoint.rows(keys)
-        there = {key for key, row in zip(keys, found, strict=True) if row is not None}
-        self.recovered += len(there - self._own)
-        self._own |= there
-        return found
-
-    def mset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
-        """Keep rows; on the disk when it returns.
-
-        Raises:
-            Gemini2Error: They are kept, and no more are wanted.
-        """
-        self._checkpoint.keep_rows(key_value_pairs)
-        self._own.update(key for key, _ in key_value_pairs)
-        if self.ended:
-            raise Gemini2Error("the move was stopped")
-
-
-def failures(checkpoint: str | Path) -> Iterator[Failure]:
-    """Every item that couldn't be embedded, with its reason; also while a move is running.
-
-    Args:
-        checkpoint: The file of the move.
-
-    Raises:
-        ConfigurationError: There is no such file, or it is no checkpoint.
-    """
-    path = Path(checkpoint).expanduser()
-    if not path.is_file():
-        raise ConfigurationError(f"there is no checkpoint {path}")
-    database = sqlite3.connect(path, timeout=30, check_same_thread=False)
-    try:
-        yield from _failures(database, -1)
-    except sqlite3.Error as error:
-        raise ConfigurationError(f"{path} is no checkpoint: {error}") from error
-    finally:
-        database.close()
-
-
-def item_key(own: PointId) -> bytes:
-    """The id a collection stores a point under, in as few bytes as it takes.
-
-    Raises:
-        InvalidInputError: That is no id.
-    """
-    stored = point_id(own)
-    return stored.to_bytes(8, "big") if isinstance(stored, int) else UUID(stored).bytes
-
-
-def _id_of(key: bytes) -> PointId:
-    return int.from_bytes(key, "big") if len(key) == 8 else str(UUID(bytes=key))
-
-
-def _check(path: Path, about: Mapping[str, str], identity: Identity) -> None:
-    """See that a checkpoint is of this move; a new one says nothing yet."""
     if not about:
         return
     if about.get("version") != str(_VERSION):
@@ -491,35 +358,8 @@ def _check(path: Path, about: Mapping[str, str], identity: Identity) -> None:
         )
 
 
-def _known(
-    database: sqlite3.Connection, keys: Sequence[bytes]
-) -> dict[bytes, tuple[bytes, bytes, int, int]]:
-    """Content, payload, state and the run that read it last, of those that are known."""
-    known: dict[bytes, tuple[bytes, bytes, int, int]] = {}
-    for start in range(0, len(keys), _KEYS_A_QUERY):
-        some = keys[start : start + _KEYS_A_QUERY]
-        for key, *rest in database.execute(
-            f"SELECT key, content, payload, state, seen FROM items "  # noqa: S608
-            f"WHERE key IN ({','.join('?' * len(some))})",
-            tuple(some),
-        ):
-            known[key] = (rest[0], rest[1], rest[2], rest[3])
-    return known
-
-
-def _fate(mark: Mark, known: dict[bytes, tuple[bytes, bytes, int, int]], run: int) -> Fate:
-    content, payload, state, seen = known.get(mark.key, (b"", b"", _OPEN, 0))
-    known[mark.key] = (content, payload, state, run)
-    if seen == run:
-        return Fate.REPEATED
-    if state != _STORED:
-        return Fate.NEW
-    if content != mark.content:
-        return Fate.CHANGED
-    return Fate.UNCHANGED if payload == mark.payload else Fate.MOVED_ON
-
-
-def _failures(database: sqlite3.Connection, most: int) -> Iterator[Failure]:
+def read_failures(database: sqlite3.Connection, most: int) -> Iterator[Failure]:
+    """The first so many failures of a checkpoint; all of them for -1."""
     for own, reason in database.execute(
         "SELECT id, reason FROM failures ORDER BY rowid LIMIT ?", (most,)
     ):

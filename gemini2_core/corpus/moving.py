@@ -12,10 +12,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from gemini2_core.corpus.checkpoint import Checkpoint, PaidRows, item_key
+from gemini2_core.corpus.checkpoint import Checkpoint
 from gemini2_core.corpus.failure import Failure
 from gemini2_core.corpus.item import Source
+from gemini2_core.corpus.marks import item_key
 from gemini2_core.corpus.pages import Entry, Page, read_pages
+from gemini2_core.corpus.paid_rows import PaidRows
 from gemini2_core.corpus.report import ReindexProgress
 from gemini2_core.corpus.sources import sharded
 from gemini2_core.embedding import Gemini2Embedder, Usage

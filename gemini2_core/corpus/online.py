@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gemini2_core.corpus.checkpoint import Checkpoint, PaidRows
+from gemini2_core.corpus.checkpoint import Checkpoint
 from gemini2_core.corpus.item import Source
 from gemini2_core.corpus.moving import Move, Point, Settings
 from gemini2_core.corpus.pages import Entry, Page
+from gemini2_core.corpus.paid_rows import PaidRows
 from gemini2_core.corpus.paying import Paid, pay
 from gemini2_core.embedding import Gemini2Embedder
 from gemini2_core.index import MatryoshkaCollection

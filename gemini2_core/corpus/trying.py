@@ -6,10 +6,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from gemini2_core.corpus.checkpoint import Identity, Known
+from gemini2_core.corpus.checkpoint import Identity
 from gemini2_core.corpus.failure import Failure
 from gemini2_core.corpus.item import Source
 from gemini2_core.corpus.pages import read_pages
+from gemini2_core.corpus.peeking import Known
 from gemini2_core.corpus.report import ReindexReport
 from gemini2_core.corpus.sources import Problems, sharded
 from gemini2_core.embedding import Gemini2Embedder

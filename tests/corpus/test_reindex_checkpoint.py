@@ -8,7 +8,9 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemini2_core.corpus.checkpoint import Checkpoint, Fate, Identity, Mark, PaidRows, item_key
+from gemini2_core.corpus.checkpoint import Checkpoint, Identity
+from gemini2_core.corpus.marks import Fate, Mark, item_key
+from gemini2_core.corpus.paid_rows import PaidRows
 from gemini2_core.index import PointId
 from gemini2_core.index.ids import point_id
 
