@@ -26,7 +26,7 @@ class Usage:
         retries: How many of these repeated an earlier one.
         cached: Contents answered from the cache.
         duplicates: Contents that weren't sent, being equal to another of the call.
-        dollars: Price of the tokens at the model's online rates, US dollars.
+        dollars: Price of the tokens, US dollars: at online rates, or half by the Batch API.
     """
 
     tokens: Mapping[Modality, int] = field(default_factory=dict)

@@ -122,7 +122,7 @@ class KeptLines:
                     database.execute(
                         "INSERT OR REPLACE INTO vectors VALUES (?, ?)", (line, pack_row(row))
                     )
-                    finish_line(database, line, DONE)
+                    _finish_line(database, line, DONE)
                     done += 1
             if job:
                 database.execute("UPDATE jobs SET done = done + ? WHERE id = ?", (done, job))
@@ -152,10 +152,10 @@ def fail_line(
     )
     (tried,) = database.execute("SELECT tries FROM lines WHERE id = ?", (line,)).fetchone()
     if permanent or tried >= tries:
-        finish_line(database, line, FAILED)
+        _finish_line(database, line, FAILED)
 
 
-def finish_line(database: sqlite3.Connection, line: int, status: int) -> None:
+def _finish_line(database: sqlite3.Connection, line: int, status: int) -> None:
     """A line is done or given up: what it was made of isn't needed any more."""
     database.execute("UPDATE lines SET status = ?, job = NULL WHERE id = ?", (status, line))
     database.execute("DELETE FROM bodies WHERE line = ?", (line,))

@@ -96,17 +96,24 @@ class StateFile:
             raise ConfigurationError(f"there is no batch run in {path}")
         try:
             self._database = sqlite3.connect(path, timeout=30, check_same_thread=False)
-            self._database.execute("PRAGMA journal_mode=WAL")
-            # What was paid for must outlive a power cut as well: its files are deleted next.
-            self._database.execute("PRAGMA synchronous=FULL")
-            if facts is not None:
-                self._database.executescript(_SCHEMA)
-                self._agree({"version": _VERSION, **facts}, notes or {})
-            elif self.fact("version") != _VERSION:
-                raise ConfigurationError(f"{path} holds no batch run of this version")
-            self.run_id = self.fact("run")
+            self._open(facts, notes or {})
         except sqlite3.Error as error:
+            self.close()
             raise ConfigurationError(f"state={str(path)!r} can't be opened: {error}") from error
+        except ConfigurationError:
+            self.close()
+            raise
+
+    def _open(self, facts: Mapping[str, str] | None, notes: Mapping[str, str]) -> None:
+        self._database.execute("PRAGMA journal_mode=WAL")
+        # What was paid for must outlive a power cut as well: its files are deleted next.
+        self._database.execute("PRAGMA synchronous=FULL")
+        if facts is not None:
+            self._database.executescript(_SCHEMA)
+            self._agree({"version": _VERSION, **facts}, notes)
+        elif self.fact("version") != _VERSION:
+            raise ConfigurationError(f"{self.path} holds no batch run of this version")
+        self.run_id = self.fact("run")
 
     def _agree(self, facts: Mapping[str, str], notes: Mapping[str, str]) -> None:
         with self.change() as database:
@@ -148,10 +155,15 @@ class StateFile:
         """Let go of the file."""
         with self._lock:
             self._closed = True
-            self._database.close()
+            database: sqlite3.Connection | None = getattr(self, "_database", None)
+            if database is not None:
+                database.close()
             if self._held is not None:
                 self._held.close()
                 self._held = None
+
+    def __del__(self) -> None:
+        self.close()
 
     @contextmanager
     def change(self) -> Iterator[sqlite3.Connection]:
