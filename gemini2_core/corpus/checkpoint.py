@@ -145,7 +145,7 @@ class Checkpoint:
         """Items that couldn't be embedded."""
         return self._number("SELECT count(*) FROM failures")
 
-    def someread_failures(self, most: int) -> list[Failure]:
+    def some_failures(self, most: int) -> list[Failure]:
         """The first few of them."""
         with self._lock:
             return list(read_failures(self._database, most))
