@@ -29,7 +29,7 @@ class Difference:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Verification:
     """A new collection held against what should be in it.
 
@@ -114,6 +114,10 @@ class Verification:
         if not self.queries:
             return None
         return sum(one.overlap for one in self.queries) / len(self.queries)
+
+    def __repr__(self) -> str:
+        word = "passed" if self.passed else "not passed"
+        return f"<Verification of {self.collection!r}: {word}, {self.points:,} points>"
 
     def __str__(self) -> str:
         lines = [f"{self.collection}: {self._verdict()}", *_lined(self._checks(), "  ")]
