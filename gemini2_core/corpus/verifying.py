@@ -193,9 +193,14 @@ def _pages(given: Iterable[_T]) -> Iterator[list[_T]]:
 def _items(collection: MatryoshkaCollection, root: Path | None) -> Iterator[Item]:
     """A collection's points as items, read as ``CollectionSource`` reads them."""
     for record in collection.scroll(page=_PAGE):
-        content, title = point_content(
-            record.payload, text_key=None, title_key="title", media_root=root
-        )
+        try:
+            content, title = point_content(
+                record.payload, text_key=None, title_key="title", media_root=root
+            )
+        except InvalidInputError as error:
+            raise InvalidInputError(
+                f"point {record.id!r} of {collection.name!r}: {error} (a CollectionSource takes it)"
+            ) from error
         yield Item(record.id, content, title, record.payload)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +12,10 @@ from langchain_core.documents import Document
 from pydantic import SecretStr
 from qdrant_client import QdrantClient, models
 
+from cookbooks.qdrant_on_loopback import serve as serve_qdrant
 from gemini2_core.corpus import (
     CollectionSource,
+    DocumentsSource,
     Item,
     Source,
     kept_old,
@@ -21,8 +24,10 @@ from gemini2_core.corpus import (
     switch,
     verify,
 )
+from gemini2_core.embedding import Gemini2Embedder
 from gemini2_core.emulator import Emulator, serve
 from gemini2_core.errors import SwitchRefusedError
+from gemini2_core.index import MatryoshkaCollection
 from langchain_gemini2 import DoubleWriteVectorStore, Gemini2Embeddings, MatryoshkaVectorStore
 from tests.wire import KEY
 
@@ -114,3 +119,51 @@ def test_documents_written_during_the_move_are_the_ones_that_stay(
         assert rollback("docs", green.collection).now == "v1"
         assert live.similarity_search("part 55", k=1)[0].page_content
         store.close()
+
+
+def test_who_tries_all_the_time_gets_there_when_the_last_point_is_stored(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """Two shards, one after the other, and a thread that would switch at any moment."""
+    documents = [document(n) for n in range(40)]
+    counts: list[int] = []
+    refusals: list[str] = []
+    ended, refused = threading.Event(), threading.Event()
+
+    def until_it_was_refused() -> None:
+        refused.clear()
+        assert refused.wait(30)
+
+    with (
+        serve_qdrant() as url,
+        Gemini2Embedder(NEW, api_key=KEY, base_url=emulator.base_url) as embedder,
+        MatryoshkaCollection("v2", space=embedder.space, url=str(url)) as green,
+        MatryoshkaCollection("v2", space=None, url=str(url)) as seen,
+    ):
+
+        def impatient() -> None:
+            while not counts and not ended.is_set():
+                try:
+                    switch("docs", seen, force=True)
+                    counts.append(seen.count())
+                except SwitchRefusedError as error:
+                    refusals.append(str(error))
+                    refused.set()
+
+        thread = threading.Thread(target=impatient)
+        thread.start()
+        try:
+            for number in (0, 1):
+                source = Meanwhile(DocumentsSource(documents), until_it_was_refused)
+                place = tmp_path / f"checkpoint-{number}"
+                reindex(source, embedder, green, checkpoint=place, shard=(number, 2), page=5)
+                if number == 0:
+                    until_it_was_refused()
+                    assert counts == []
+            thread.join(timeout=30)
+        finally:
+            ended.set()
+            thread.join()
+        assert counts == [40]
+        assert any("shard 0/2, 1/2" in told for told in refusals)
+        assert any("(shard 1/2)" in told for told in refusals)
