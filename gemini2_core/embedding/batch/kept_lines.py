@@ -70,6 +70,14 @@ class KeptLines:
 
     # Jobs and their files
 
+    def with_media(self, job: int, after: int, count: int) -> list[KeptLine]:
+        """The next lines of a job that aren't done and have media, by id."""
+        query = (
+            f"SELECT {_KEPT} WHERE l.job = ? AND l.status = 0 AND l.id > ? "  # noqa: S608
+            "AND EXISTS (SELECT 1 FROM line_media m WHERE m.line = l.id) ORDER BY l.id LIMIT ?"
+        )
+        return [_kept(row) for row in self._file.rows(query, job, after, count)]
+
     def media_of(self, line: int) -> dict[str, bytes]:
         """Bytes of the media of a line, by their digest."""
         query = (

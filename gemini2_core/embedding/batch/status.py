@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from html import escape
 
 from gemini2_core.embedding.result import Usage
 
@@ -103,6 +104,9 @@ class BatchStatus:
         paid = f"${self.usage.dollars:.6f} paid so far for {tokens:,} tokens"
         head = f"{told}\n{paid}; about ${self.estimated_dollars:.6f} in all"
         return f"{head}\n{table}" if self.jobs else head
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
 
 
 def _span(seconds: float | None) -> str:

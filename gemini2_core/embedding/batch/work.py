@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import glob
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -114,17 +115,19 @@ class Work:
 
     async def _own(self) -> None:
         await _thread(self.state.file.own)
-        for left in self.state.file.path.parent.glob(f"{self.state.file.path.name}.part-*"):
+        state = self.state.file.path
+        for left in state.parent.glob(f"{glob.escape(state.name)}.part-*"):
             left.unlink(missing_ok=True)  # of a process that died
 
     async def _recover(self) -> None:
         """Jobs that may have been created before a crash, or before an answer got lost."""
         for job in await _thread(self.state.jobs.all, "creating"):
             found = await self.service.find_job(self._display_name(job))
-            if found is None:
-                await _thread(self.state.jobs.set_phase, job.id, "packed")
-            else:
+            if found is not None:
                 await self._started(job, found)
+            elif time.time() - job.changed > self.settings.poll_seconds:
+                # Whether a job is listed at once isn't established, so it had its time.
+                await _thread(self.state.jobs.set_phase, job.id, "packed")
 
     async def _pack(self) -> None:
         await _thread(
@@ -202,13 +205,14 @@ class Work:
     async def _upload_media(self, job: Job, prefix: str, fresh: bool) -> dict[str, str]:
         """Upload the media that are too large for a line; returns where they are, by digest."""
         files: dict[str, str] = {}
-        for line in self._lines(job):
-            media = await _thread(self.state.lines.media_of, line.id)
-            if not media:
-                continue
-            for digest, mime_type in media_to_upload(line.body):
-                if digest not in files:
-                    name = f"{prefix}-{digest[:8]}"
+        after = 0
+        while some := await _thread(self.state.lines.with_media, job.id, after, _SOME):
+            after = some[-1].id
+            for line in some:
+                wanted = [one for one in media_to_upload(line.body) if one[0] not in files]
+                media = await _thread(self.state.lines.media_of, line.id) if wanted else {}
+                for digest, mime_type in wanted:
+                    name = f"{prefix}-{digest[:12]}"
                     await _thread(self.state.jobs.name_file, name, job.id)
                     path = self._part(f"{job.id}.media")
                     try:
@@ -245,7 +249,7 @@ class Work:
         except ServiceError as error:
             if error.code != 404:
                 raise
-            await self._vanished(job, error)
+            await self._lost(job, job.name, error)
             return
         age = time.time() - (job.started or job.changed)
         if found.ended:
@@ -266,15 +270,16 @@ class Work:
         if found.ended:
             await self._finish(job, found)
 
-    async def _vanished(self, job: Job, error: ServiceError) -> None:
+    async def _lost(self, job: Job, what: str, error: ServiceError) -> None:
+        """What a job brought isn't there any more; unless another project's key is asked with."""
         if time.time() - (job.started or job.changed) < BATCH_EXPIRY_SECONDS:
             raise ServiceError(
-                f"the service doesn't know {job.name}, which this run started: use the key of the "
-                f"project that it was started with ({error.message})",
+                f"the service doesn't know {what}, of a job that this run started: use the key "
+                f"of the project that it was started with ({error.message})",
                 code=error.code,
                 status=error.status,
             ) from error
-        await self._close(job, "EXPIRED", f"{job.name} is gone from the service")
+        await self._close(job, "EXPIRED", f"{what} is gone from the service")
 
     async def _finish(self, job: Job, found: RemoteJob) -> None:
         """A job has ended: keep what it brought, whatever it's called, and free the rest."""
@@ -284,6 +289,11 @@ class Work:
             try:
                 await self.service.download(found.results, path)
                 await _thread(self._keep_file, job, path)
+            except ServiceError as error:
+                if error.code not in (403, 404):
+                    raise
+                await self._lost(job, f"the results of {job.name}", error)
+                return
             finally:
                 path.unlink(missing_ok=True)
         elif found.inlined:

@@ -98,6 +98,7 @@ def test_a_run_tells_how_far_it_is(emulator: Emulator, make: Make, open_run: Ope
     assert lines[0] == "8 contents, 7 of 7 lines done"
     assert lines[1].startswith(f"${done.usage.dollars:.6f} paid so far for ")
     assert lines[2].split() == ["job", "state", "lines", "done", "time", "name"]
+    assert done._repr_html_() == f"<pre>{done}</pre>"
     assert lines[3].startswith("  1  SUCCEEDED      7     7   0 s  batches/")
 
 

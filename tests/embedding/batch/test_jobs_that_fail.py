@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gemini2_core import Gemini2Embedder
+from gemini2_core.embedding.batch import work
+from gemini2_core.embedding.batch.service import JobService
 from gemini2_core.emulator import Emulator
 from gemini2_core.errors import (
     AuthenticationError,
@@ -17,6 +20,7 @@ from gemini2_core.errors import (
 )
 from tests.embedding.batch.conftest import Open, files, jobs, paid, states
 from tests.embedding.conftest import KEY, Make
+from tests.emulator.talk import call
 
 TEXTS = [f"text number {n}" for n in range(20)]
 KEYED = [(f"k{n}", text) for n, text in enumerate(TEXTS)]
@@ -281,9 +285,46 @@ def test_a_job_the_service_does_not_know_is_not_paid_for_again(
     run = open_run()
     run.submit(KEYED)
     emulator.reset()
-    with pytest.raises(ServiceError, match="use the key of the project"):
+    with pytest.raises(ServiceError, match=r"know batches/.* use the key of the project"):
         run.poll()
     assert jobs(emulator) == []
+
+
+def test_a_job_that_is_gone_after_two_days_is_submitted_again(
+    emulator: Emulator, open_run: Open, right: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator.configure(batch_outcomes=("stuck",))
+    run = open_run()
+    run.submit(KEYED)
+    call(emulator, f"/v1beta/{run.status().jobs[0].name}", method="DELETE")
+    monkeypatch.setattr(work, "BATCH_EXPIRY_SECONDS", 0)
+    run.wait(10)
+    assert vectors(run) == right
+    assert states(run) == ["EXPIRED", "SUCCEEDED"]
+
+
+def test_results_that_are_gone_after_two_days_are_submitted_again(
+    emulator: Emulator, open_run: Open, right: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator.configure(batch_outcomes=("stuck",))
+    run = open_run()
+    run.submit(KEYED)
+    real = JobService.download
+
+    async def gone(self: JobService, name: str, path: Path) -> None:
+        monkeypatch.undo()
+        await self.delete(name)
+        await real(self, name, path)
+
+    monkeypatch.setattr(JobService, "download", gone)
+    job = emulator._state.batches.get(run.status().jobs[0].name)
+    job.ends, job.end_state = job.created, "BATCH_STATE_SUCCEEDED"
+    with pytest.raises(ServiceError, match=r"know the results of batches/"):
+        run.poll()
+    monkeypatch.setattr(work, "BATCH_EXPIRY_SECONDS", 0)
+    run.wait(10)
+    assert vectors(run) == right
+    assert states(run) == ["EXPIRED", "SUCCEEDED"]
 
 
 def test_rows_that_are_not_numbers_are_failures(
