@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from gemini2_core.cli.command import Commands
 from gemini2_core.cli.options import add_address, add_embedding, address, embedder
 from gemini2_core.cli.sources import add_source, source
+
+if TYPE_CHECKING:
+    from gemini2_core.embedding.batch import BatchOptions
 
 __all__ = ["add"]
 
@@ -55,6 +59,12 @@ def add(commands: Commands) -> None:
     option("--page", type=int, default=512, metavar="N", help="items at a time (%(default)s)")
     option("--dry-run", action="store_true", help="read and count; send and write nothing")
     option("--quiet", action="store_true", help="no progress bar")
+    jobs = parser.add_argument_group("with --batch")
+    jobs.add_argument("--max-jobs", type=int, default=20, metavar="N", help="at once (%(default)s)")
+    jobs.add_argument(
+        "--lines-per-job", type=int, default=10_000, metavar="N", help="most requests (%(default)s)"
+    )
+    jobs.add_argument("--tokens-per-job", type=int, metavar="N", help="most tokens, by our count")
     add_address(parser)
     add_embedding(parser)
     parser.set_defaults(run=_run)
@@ -65,6 +75,11 @@ def _run(options: argparse.Namespace) -> int:
     from gemini2_core.index import MatryoshkaCollection
 
     tiers: tuple[int, ...] | None = options.tiers
+    jobs: BatchOptions = {
+        "max_jobs": options.max_jobs,
+        "lines_per_job": options.lines_per_job,
+        "tokens_per_job": options.tokens_per_job,
+    }
     corpus = source(options, "from-")
     with embedder(options, dimensions=max(tiers) if tiers else 768) as embedding:
         target = MatryoshkaCollection(
@@ -81,7 +96,7 @@ def _run(options: argparse.Namespace) -> int:
                 target,
                 checkpoint=options.checkpoint,
                 shard=options.shard,
-                batch=options.batch,
+                batch=jobs if options.batch else False,
                 max_dollars=options.max_cost,
                 page=options.page,
                 delete_removed=options.delete_removed,

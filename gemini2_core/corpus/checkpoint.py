@@ -272,7 +272,8 @@ class Checkpoint:
                 "DELETE FROM items WHERE seen < ? AND state <> ?", (self.run, STORED)
             )
             self._database.execute(
-                "DELETE FROM failures WHERE key <> x'' AND key NOT IN (SELECT key FROM items)"
+                "DELETE FROM failures WHERE key <> x'' "
+                "AND NOT EXISTS (SELECT 1 FROM items WHERE items.key = failures.key)"
             )
 
     # ---- paid rows, for whoever keeps them

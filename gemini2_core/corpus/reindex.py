@@ -76,7 +76,7 @@ def reindex(
         batch: Embed by the Batch API: half the price, in hours. True, or how its jobs are done
             (the fields of ``gemini2_core.embedding.batch.BatchSettings``). The jobs go on when
             this process ends; the same call collects them. Their state is a file beside the
-            checkpoint, which ``gemini2 batch status`` shows.
+            checkpoint; ``gemini2 batch status --offline`` shows it.
         max_dollars: Stop before all runs together have paid more, by our count of the tokens to
             come; a run with a higher limit goes on.
         page: Items that are looked up, embedded and stored together.

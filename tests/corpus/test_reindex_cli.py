@@ -67,11 +67,13 @@ def test_a_corpus_is_moved_and_moved_on_by_the_same_command(
         assert (collection.count(), collection.tiers) == (120, (768, 1536))
         [seven] = collection.get(["doc-7"])
         assert seven.payload["metadata"] == {"title": "Nr. 7"}
-    # And from that collection into the next: ids and payloads stay.
+    # And from that collection into the next, by the Batch API: ids and payloads stay.
     words = ["reindex", "--collection", "new", "--from-path", str(tmp_path / "index")]
     words += ["--to", "next", "--path", str(tmp_path / "next"), "--tiers", "768", "--quiet"]
     words += ["--checkpoint", str(tmp_path / "d"), "--base-url", emulator.base_url]
-    assert main(words) == 0
+    assert main([*words, "--batch", "--lines-per-job", "100"]) == 0
+    assert main(["batch", "status", "--offline", "--state", str(tmp_path / "d.batch")]) == 0
+    assert "120 of 120 lines done" in capsys.readouterr().out
     with (
         CollectionSource("new", path=tmp_path / "index") as source,
         MatryoshkaCollection("next", space=None, path=tmp_path / "next") as collection,
