@@ -180,6 +180,9 @@ def _switching(
         raise SwitchRefusedError(f"there is no collection {name!r} at {new.where}")
     yield _ask(new, "open")
     note = yield from _note(new)
+    before = aliases.get(alias)
+    if before == name:
+        return Switched(alias, name, name, _kept(note, alias, names))
     points: int = yield _ask(new, "count")
     reason = objection(
         note,
@@ -192,9 +195,6 @@ def _switching(
     )
     if reason:
         raise SwitchRefusedError(f"{alias!r} isn't switched to {name!r}: {reason}")
-    before = aliases.get(alias)
-    if before == name:
-        return Switched(alias, name, name, _kept(note, alias, names))
     # First what it replaces, then the step: killed in between, the alias names the old one still.
     yield from _remember(new, alias, before)
     was: str | None = yield _ask(new, "point_alias", alias)
@@ -217,12 +217,14 @@ def _rolling_back(alias: str, at: MatryoshkaCollection) -> _Steps[Switched]:
             f"before{gone}"
         )
     there = at.beside(old)
-    # Others made it, or it is in use: the way back must work all the same.
-    with suppress(IndexMismatchError, IndexLockedError):
-        # What that one once replaced is two steps back.
-        yield from _remember(there, alias, None)
-    yield _ask(there, "point_alias", alias, unmarked=True)
-    yield _ask(there, "close")
+    try:
+        # Others made it, or it is in use: the way back must work all the same.
+        with suppress(IndexMismatchError, IndexLockedError):
+            # What that one once replaced is two steps back.
+            yield from _remember(there, alias, None)
+        yield _ask(there, "point_alias", alias, unmarked=True)
+    finally:
+        yield _ask(there, "close")
     return Switched(alias, now, old)
 
 

@@ -160,6 +160,27 @@ def test_going_back_never_goes_two_steps(memory: Open) -> None:
         rollback("docs", production)
 
 
+def test_an_alias_that_is_there_already_is_no_switch(memory: Open) -> None:
+    with seen(memory, "green") as green:
+        switch("docs", green)
+        green.delete([1])  # production went on
+        assert str(switch("docs", green)) == "docs names green already"
+
+
+def test_in_a_folder_the_way_back_is_open_while_the_old_one_is_in_use(tmp_path: Path) -> None:
+    pytest.importorskip("qdrant_edge")
+    opened: list[MatryoshkaCollection] = []
+    at = _opener({"path": tmp_path / "index"}, opened)
+    seen(at, "blue").close()
+    with at("blue") as blue:
+        switch("docs", blue)
+    with seen(at, "green") as green:
+        switch("docs", green)
+    with at("blue") as blue, at("docs") as green:
+        assert rollback("docs", green).now == "blue"
+        assert blue.aliases() == {"docs": "blue"}
+
+
 def test_what_nobody_verified_is_refused_unless_forced(memory: Open) -> None:
     with made(memory, "green") as green:
         with pytest.raises(SwitchRefusedError, match="nobody has verified it"):
