@@ -59,8 +59,8 @@ class KeptContents:
             known.update((str(key), str(digest)) for key, digest in self._file.rows(query, *some))
         return known
 
-    def add(self, contents: Iterable[NewContent]) -> None:
-        """Keep contents and those of their lines that aren't there yet."""
+    def add(self, contents: Iterable[NewContent]) -> Usage:
+        """Keep contents and those of their lines that aren't there yet; returns what was saved."""
         duplicates = cached = 0
         with self._file.change() as database:
             for key, digest, pieces, error, forgotten in contents:
@@ -81,7 +81,9 @@ class KeptContents:
                     database.execute(
                         "INSERT INTO pieces VALUES (?, ?, ?, ?)", (content, place, number, weight)
                     )
-            pay(database, Usage(duplicates=duplicates, cached=cached))
+            saved = Usage(duplicates=duplicates, cached=cached)
+            pay(database, saved)
+        return saved
 
     def settled(self, after: int, count: int) -> tuple[list[Settled], int | None]:
         """Of the next contents by id those that are settled, and where to go on; None at the end.

@@ -199,8 +199,6 @@ class KeptJobs:
         with self._file.change() as database:
             database.execute("DELETE FROM files WHERE name = ?", (name,))
 
-    # What came of it
-
 
 def _fill(
     database: sqlite3.Connection, job: int, phase: str, lines: int, size: int, tokens: int

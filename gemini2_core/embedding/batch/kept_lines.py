@@ -25,7 +25,7 @@ __all__ = ["DONE", "FAILED", "OPEN", "KeptLine", "KeptLines", "Outcome", "fail_l
 OPEN = 0
 DONE = 1
 FAILED = 2
-_KEPT = "l.id, b.body, l.tokens, l.cache_key FROM lines l JOIN bodies b ON b.line = l.id"
+_KEPT = "l.id, b.body, l.tokens FROM lines l JOIN bodies b ON b.line = l.id"
 
 
 class KeptLine(NamedTuple):
@@ -34,7 +34,6 @@ class KeptLine(NamedTuple):
     id: int
     body: bytes
     tokens: dict[Modality, int]
-    cache_key: str | None
 
 
 class Outcome(NamedTuple):
@@ -67,8 +66,6 @@ class KeptLines:
             "ORDER BY l.id LIMIT ?"
         )
         return [_kept(row) for row in self._file.rows(query, after, count)]
-
-    # Jobs and their files
 
     def with_media(self, job: int, after: int, count: int) -> list[KeptLine]:
         """The next lines of a job that aren't done and have media, by id."""
@@ -179,6 +176,5 @@ def _finish_line(database: sqlite3.Connection, line: int, status: int) -> None:
 
 
 def _kept(row: tuple[object, ...]) -> KeptLine:
-    number, body, tokens, cache_key = row
-    key = None if cache_key is None else str(cache_key)
-    return KeptLine(whole(number), blob(body), read_tokens(str(tokens)), key)
+    number, body, tokens = row
+    return KeptLine(whole(number), blob(body), read_tokens(str(tokens)))

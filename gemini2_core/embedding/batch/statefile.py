@@ -204,8 +204,6 @@ class StateFile:
         """What was paid so far."""
         return _usage(self.fact("usage"))
 
-    # Contents and lines
-
 
 def read_facts(path: Path) -> dict[str, str]:
     """What a run in a file is for: its model, task, size; nothing is changed.

@@ -150,7 +150,7 @@ class Submission:
                 break
             kept.append(content)
         self._look_up(kept)
-        self._state.contents.add(kept)
+        self._origin.spent(self._state.contents.add(kept))
         if bad is not None:
             raise bad
 
