@@ -150,6 +150,19 @@ def test_a_quote_left_open_is_told_with_the_line_it_begins_on(
         csv.field_size_limit(before)
 
 
+@pytest.mark.parametrize("end", [b"", b"\n", b"\nc,three", b"\nc,three\n", b"\n\n"])
+def test_a_quote_that_is_never_closed_does_not_swallow_what_follows_in_silence(
+    tmp_path: Path, end: bytes
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(HEADER + b'a,one\nb,"two' + end)
+    with pytest.raises(InvalidInputError, match=r"line 3: a quote is left open, up to line \d"):
+        list(TableSource(path, column="text", id_column="id"))
+    source = TableSource(path, column="text", id_column="id", policy=Policy.lenient())
+    with pytest.warns(SkippedWarning, match="left out 1"):
+        assert [item.id for item in source] == ["a"]
+
+
 def test_rows_behind_a_bad_one_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(HEADER + b"a,one\nb\nc,f\xfcr\nd,four\n")

@@ -37,15 +37,19 @@ class Lines(Iterator[str]):
 
     Attributes:
         number: Number of the line that was read last, from 1.
+        ended: Whether the end of the file has been asked for.
     """
 
     def __init__(self, path: Path, encoding: str = "utf-8") -> None:
         self.number = 0
+        self.ended = False
         self._path = path
         self._encoding = encoding
         self._file = _opened(path)
 
     def __next__(self) -> str:
+        if self.ended:
+            raise StopIteration
         line = self._line()
         self.number += 1
         if self.number == 1:
@@ -69,6 +73,7 @@ class Lines(Iterator[str]):
             self.number += 1
             raise LinesEndError(f"the file is damaged or gone: {error}") from error
         if not line:
+            self.ended = True
             self.close()
             raise StopIteration
         return line

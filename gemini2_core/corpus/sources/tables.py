@@ -176,9 +176,12 @@ class TableSource(CheckedSource):
                 except csv.Error as error:
                     yield number, f"the row can't be read: {error} (is a quote left open?)"
                     continue
-                if not cells:
+                if lines.ended:
+                    # Only an open quote makes the reader ask for more before it gives a row.
+                    yield number, f"a quote is left open, up to line {lines.number}, the last"
+                elif not cells:
                     continue
-                if not started:
+                elif not started:
                     started = True
                 elif len(cells) != len(header):
                     yield number, f"the row has {len(cells)} cells, the header {len(header)}"
