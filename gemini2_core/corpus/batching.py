@@ -13,6 +13,7 @@ from gemini2_core.corpus.failure import Failure
 from gemini2_core.corpus.item import Source
 from gemini2_core.corpus.moving import Move, Point, Reading, Settings
 from gemini2_core.corpus.pages import Entry, Page, reason
+from gemini2_core.corpus.report import money
 from gemini2_core.corpus.waiting import Waiting, WaitingItems
 from gemini2_core.embedding import Gemini2Embedder, Usage
 from gemini2_core.embedding.batch import BatchOptions, BatchRun, BatchSettings, BatchVector
@@ -155,7 +156,7 @@ class BatchMove(Move):
                 left -= factor * self._embedder.dollars(entry.tokens, batch_api=True)
             if left < 0:
                 del page.entries[place:]
-                self.stopped = f"the next item would bring the cost above ${limit:,.2f}"
+                self.stopped = f"the next item would bring the cost above {money(limit)}"
                 return
 
     # ---- and back

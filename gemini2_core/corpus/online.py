@@ -13,6 +13,7 @@ from gemini2_core.corpus.moving import Move, Point, Settings
 from gemini2_core.corpus.pages import Entry, Page
 from gemini2_core.corpus.paid_rows import PaidRows
 from gemini2_core.corpus.paying import Paid, pay
+from gemini2_core.corpus.report import money
 from gemini2_core.embedding import Gemini2Embedder
 from gemini2_core.index import MatryoshkaCollection
 from gemini2_core.model import Modality, Vectors
@@ -140,7 +141,7 @@ class OnlineMove(Move):
             await asyncio.wait(self._tasks)
         if measured or not fitting:
             # Else what these cost will show how much the others may.
-            self.stopped = f"the next item would bring the cost above ${limit:,.2f}"
+            self.stopped = f"the next item would bring the cost above {money(limit)}"
         return entries[:fitting], entries[fitting:], sum(prices[:fitting])
 
     async def _move(self, page: Page, price: float) -> None:

@@ -16,7 +16,7 @@ from gemini2_core.corpus.filling import amark_filled, amark_filling
 from gemini2_core.corpus.item import Source
 from gemini2_core.corpus.moving import Move, Settings
 from gemini2_core.corpus.online import OnlineMove
-from gemini2_core.corpus.report import ReindexProgress, ReindexReport
+from gemini2_core.corpus.report import ReindexProgress, ReindexReport, money
 from gemini2_core.corpus.sources import sharded
 from gemini2_core.corpus.trying import dry_report, left_out
 from gemini2_core.corpus.waiting import WaitingItems
@@ -312,7 +312,7 @@ def _shown(show: bool, on_progress: OnProgress | None) -> Iterator[OnProgress | 
         def tell(progress: ReindexProgress) -> None:
             bar.total = progress.total
             failed = f", {progress.failed:,} failed" if progress.failed else ""
-            bar.set_postfix_str(f"${progress.dollars:,.2f}{failed}", refresh=False)
+            bar.set_postfix_str(f"{money(progress.dollars)}{failed}", refresh=False)
             bar.update(progress.read - bar.n)
             if on_progress is not None:
                 on_progress(progress)

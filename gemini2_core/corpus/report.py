@@ -10,7 +10,7 @@ from gemini2_core.embedding import Usage
 from gemini2_core.index import PointId
 from gemini2_core.model import Modality
 
-__all__ = ["ReindexProgress", "ReindexReport"]
+__all__ = ["ReindexProgress", "ReindexReport", "money"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class ReindexReport:
         lines += [f"  {count:>12,}  {what}" for count, what in self._counts() if count]
         tokens = sum(self.tokens.values())
         would = "would take" if self.dry_run else "paid for in all"
-        lines.append(f"  {tokens:>12,}  tokens {would}: ${self.dollars:,.2f}")
+        lines.append(f"  {tokens:>12,}  tokens {would}: {money(self.dollars)}")
         lines += [f"  failed: {one}" for one in self.failures[:10]]
         if self.failed > len(self.failures[:10]) > 0:
             lines.append(f"  … and {self.failed - len(self.failures[:10]):,} more")
@@ -130,3 +130,8 @@ class ReindexReport:
             (self.failed, "can't be embedded"),
             (self.removed, gone),
         ]
+
+
+def money(dollars: float) -> str:
+    """Dollars as a person would write them; parts of a cent where that is all there is."""
+    return f"${dollars:,.2f}" if dollars >= 1 or not dollars else f"${dollars:.5f}"

@@ -26,7 +26,9 @@ from gemini2_core.errors import (
     InvalidInputError,
 )
 from gemini2_core.index import MatryoshkaCollection
+from gemini2_core.model import Modality
 from tests.corpus.corpora import MadeUp, made_up
+from tests.embedding.conftest import draw
 
 TIERS = (128, 768)
 
@@ -418,3 +420,45 @@ def test_a_server_that_dies_in_the_middle_costs_nothing_twice(
         assert target.count() == 300
         target.close()
     assert items_sent(emulator) == 300, "what the server didn't take was kept"
+
+
+def test_a_picture_that_changed_is_embedded_anew_and_an_untouched_one_isnt(
+    make: Make, emulator: Emulator, tmp_path: Path
+) -> None:
+    def pictured(number: int, item: Item) -> Item:
+        path = draw(tmp_path / f"{number}.png", "red") if number not in drawn else drawn[number]
+        drawn[number] = path
+        text = f"{item.content} ![]({path.name})" if number % 2 else path
+        return dataclasses.replace(item, content=text)
+
+    drawn: dict[int, Path] = {}
+    embedder, target = make(media_root=tmp_path), collection()
+    source = MadeUp(6, change=pictured)
+    report = reindex(source, embedder, target, checkpoint=tmp_path / "c")
+    assert (report.stored, report.tokens[Modality.IMAGE]) == (6, 6 * 258)
+    emulator.reset()
+    draw(drawn[2], "red")  # as it was, though written anew
+    draw(drawn[3], "blue")
+    drawn[4].unlink()
+    report = reindex(source, embedder, target, checkpoint=tmp_path / "c")
+    assert (report.unchanged, report.stored, report.changed, report.failed) == (4, 1, 1, 1)
+    assert items_sent(emulator) == 1
+    assert report.removed == 0, "one that can't be read isn't gone"
+    assert "4.png" in report.failures[0].reason
+
+
+def test_a_source_that_breaks_off_keeps_what_came_before(
+    make: Make, emulator: Emulator, tmp_path: Path
+) -> None:
+    def broken(number: int, item: Item) -> Item:
+        if number == 150:
+            raise InvalidInputError("line 151: no JSON")
+        return item
+
+    target = collection()
+    with pytest.raises(InvalidInputError, match="line 151"):
+        reindex(MadeUp(200, change=broken), make(), target, checkpoint=tmp_path / "c", page=40)
+    report = reindex(MadeUp(200), make(), target, checkpoint=tmp_path / "c", page=40)
+    assert report.finished
+    assert target.count() == 200
+    assert items_sent(emulator) == 200
