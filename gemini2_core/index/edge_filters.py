@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from gemini2_core.errors import InvalidInputError
+from gemini2_core.errors import Gemini2Error, InvalidInputError
 from gemini2_core.index.edge_booleans import BOOLEANS_KEY, boolean_term
 from gemini2_core.index.filters import JsonFilter
 
@@ -21,6 +21,15 @@ def edge_filter(given: JsonFilter) -> qdrant_edge.Filter:
     Raises:
         InvalidInputError: A condition that Qdrant doesn't have, or not in a folder (geo).
     """
+    try:
+        return _filter(given)
+    except Gemini2Error:
+        raise
+    except Exception as error:  # the engine's objects raise what they like
+        raise InvalidInputError(f"Qdrant has no such filter: {given!r} ({error})") from error
+
+
+def _filter(given: JsonFilter) -> qdrant_edge.Filter:
     import qdrant_edge
 
     clauses: dict[str, Any] = {}
@@ -52,10 +61,10 @@ def _condition(given: Mapping[str, Any]) -> Any:
         case {"nested": {"key": key, "filter": inner}}:
             if _has_boolean(inner):
                 raise InvalidInputError(f"nested {key!r}: a folder can't match booleans in there")
-            return qdrant_edge.NestedCondition(key, edge_filter(dict(inner)))
+            return qdrant_edge.NestedCondition(key, _filter(dict(inner)))
         case {"key": key}:
             return _field(key, given)
-    return edge_filter(dict(given))
+    return _filter(dict(given))
 
 
 def _has_boolean(given: object) -> bool:

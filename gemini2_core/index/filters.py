@@ -7,7 +7,10 @@ from datetime import date, datetime
 from typing import Protocol, runtime_checkable
 from uuid import UUID
 
+import numpy as np
+
 from gemini2_core.errors import InvalidInputError
+from gemini2_core.index.ids import point_id
 
 __all__ = ["FilterLike", "JsonFilter", "QdrantFilter", "read_filter"]
 
@@ -23,7 +26,7 @@ _JOINTS = {"$and": "must", "$or": "should", "$not": "must_not", "$nor": "must_no
 class QdrantFilter(Protocol):
     """``qdrant_client.models.Filter`` or one of its conditions, without importing them."""
 
-    def model_dump(self, *, mode: str, exclude_none: bool) -> dict[str, object]:
+    def model_dump(self, *, mode: str, exclude_none: bool, by_alias: bool) -> dict[str, object]:
         """The object as JSON."""
 
 
@@ -38,7 +41,8 @@ def read_filter(given: FilterLike | None, *, prefix: str = "") -> JsonFilter | N
     numbers or dates (``gt gte lt lte eq ne in nin text exists``, with ``$`` before them or not),
     ``{"author": None}`` is an absent or empty field, ``{"metadata": {"source": "a.md"}}`` is the
     field ``metadata.source``; ``$and``, ``$or`` and ``$not`` join such dicts. A dict with
-    nothing but ``must``, ``should``, ``must_not`` or ``min_should`` is Qdrant's own form.
+    nothing but ``must``, ``should``, ``must_not`` or ``min_should`` is Qdrant's own form; its
+    ``has_id`` takes ids as they were given to ``add``.
 
     Args:
         given: A ``qdrant_client.models.Filter``, one condition of such, or a dict.
@@ -50,24 +54,41 @@ def read_filter(given: FilterLike | None, *, prefix: str = "") -> JsonFilter | N
     if given is None:
         return None
     if isinstance(given, Mapping):
-        if not given:
-            return None
-        if _CLAUSES.issuperset(given) and all(_is_clause(value) for value in given.values()):
-            return dict(given)
-        conditions = _conditions(given, prefix)
-        return {"must": conditions} if conditions else None
-    if not isinstance(given, QdrantFilter):
+        if not (_CLAUSES.issuperset(given) and all(_is_clause(value) for value in given.values())):
+            conditions = _conditions(given, prefix)
+            return {"must": conditions} if conditions else None
+        plain = dict(given)
+    elif isinstance(given, QdrantFilter):
+        plain = _dumped(given)
+        plain = plain if _CLAUSES.issuperset(plain) else {"must": [plain]}
+    else:
         raise InvalidInputError(f"a filter is a dict or a Qdrant filter, not {given!r}")
-    plain = given.model_dump(mode="json", exclude_none=True)
-    if not plain:
-        return None
-    return plain if _CLAUSES.issuperset(plain) else {"must": [plain]}
+    # Clauses with nothing in them match everything.
+    return {name: _own(clause) for name, clause in plain.items() if clause} or None
+
+
+def _dumped(given: QdrantFilter) -> JsonFilter:
+    return given.model_dump(mode="json", exclude_none=True, by_alias=True)
 
 
 def _is_clause(value: object) -> bool:
-    if isinstance(value, Mapping):
-        return True
-    return isinstance(value, list) and all(isinstance(one, Mapping) for one in value)
+    if isinstance(value, list):
+        return all(isinstance(one, Mapping | QdrantFilter) for one in value)
+    return isinstance(value, Mapping | QdrantFilter)
+
+
+def _own(given: object) -> object:
+    """A part of a filter in Qdrant's form as JSON, its ids those that points are stored under."""
+    if isinstance(given, QdrantFilter):
+        given = _dumped(given)
+    match given:
+        case {"has_id": list(ids)}:
+            return {"has_id": [point_id(one) for one in ids]}
+        case Mapping():
+            return {name: _own(one) for name, one in given.items()}
+        case list():
+            return [_own(one) for one in given]
+    return given
 
 
 def _conditions(fields: Mapping[str, object], prefix: str) -> list[JsonFilter]:
@@ -88,8 +109,10 @@ def _joined(joint: str, value: object, prefix: str) -> JsonFilter:
     parts = value if isinstance(value, list | tuple) else [value]
     if not parts or not all(isinstance(part, Mapping) for part in parts):
         raise InvalidInputError(f"{joint} takes a list of dicts, not {value!r}")
-    told = [{"must": _conditions(part, prefix)} for part in parts if isinstance(part, Mapping)]
-    return {_JOINTS[joint]: told}
+    read = [_conditions(part, prefix) for part in parts if isinstance(part, Mapping)]
+    if not all(read):
+        raise InvalidInputError(f"{joint} takes dicts with something in them, not {value!r}")
+    return {_JOINTS[joint]: [{"must": conditions} for conditions in read]}
 
 
 def _field(key: str, value: object) -> list[JsonFilter]:
@@ -133,6 +156,7 @@ def _compared(key: str, operators: Mapping[str, object]) -> list[JsonFilter]:
 
 
 def _equals(key: str, value: object) -> JsonFilter:
+    value = _plain(value)
     match value:
         case None:
             return {"is_empty": {"key": key}}
@@ -144,8 +168,6 @@ def _equals(key: str, value: object) -> JsonFilter:
         case datetime() | date():
             moment = value.isoformat()
             return {"key": key, "range": {"gte": moment, "lte": moment}}
-        case UUID():
-            return {"key": key, "match": {"value": str(value)}}
     raise InvalidInputError(f"field {key!r} of the filter can't be compared with {value!r}")
 
 
@@ -153,7 +175,7 @@ def _any_of(key: str, values: object) -> JsonFilter:
     if not _is_list(values):
         raise InvalidInputError(f"field {key!r} of the filter: a list is wanted, not {values!r}")
     assert isinstance(values, Sequence | set | frozenset)
-    members = [str(value) if isinstance(value, UUID) else value for value in values]
+    members = [_plain(value) for value in values]
     kinds = {type(value) for value in members}
     if kinds <= {str} or kinds <= {int}:
         # No value at all is matched by nothing, which Qdrant takes as it stands.
@@ -165,7 +187,15 @@ def _is_list(value: object) -> bool:
     return isinstance(value, list | tuple | set | frozenset)
 
 
+def _plain(value: object) -> object:
+    """A number of NumPy's as Python's, a UUID as it is stored."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value) if isinstance(value, UUID) else value
+
+
 def _bound(key: str, value: object) -> object:
+    value = _plain(value)
     if isinstance(value, datetime | date):
         return value.isoformat()
     if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import orjson
 
+from gemini2_core.errors import InvalidInputError
 from gemini2_core.index import operations as op
 from gemini2_core.index.filters import JsonFilter
 from gemini2_core.index.operations import (
@@ -208,7 +209,10 @@ class ClientWords:
     def _filter(self, given: JsonFilter | None) -> models.Filter | None:
         if given is None:
             return None
-        return cast("models.Filter", self._models.Filter.model_validate(given))
+        try:
+            return cast("models.Filter", self._models.Filter.model_validate(given))
+        except ValueError as error:  # pydantic's names every kind of condition that it isn't
+            raise InvalidInputError(f"Qdrant has no such filter: {given!r}") from error
 
     def _query(self, one: Pass) -> object:
         if one.query is None:
