@@ -11,7 +11,8 @@ from llama_index.core.vector_stores.utils import node_to_metadata_dict
 from gemini2_core.content import ContentLike
 from gemini2_core.corpus.item import Item
 from gemini2_core.corpus.sources.documents import again
-from gemini2_core.corpus.sources.reading import CheckedSource, Found, Policy
+from gemini2_core.corpus.sources.reading import Broken, CheckedSource, Found, Policy
+from gemini2_core.errors import InvalidInputError
 from gemini2_core.index import Payload
 from llama_index_gemini2.nodes import node_content
 
@@ -57,14 +58,22 @@ class NodesSource(CheckedSource):
         given: object = self._nodes
         return len(given) if isinstance(given, Sized) else None
 
-    def _found(self) -> Iterator[Found]:
+    def _found(self) -> Iterator[Found | Broken]:
         for number, node in enumerate(again(self._nodes, self._name)):
-            yield Found(number, self._item(node))
+            try:
+                yield Found(number, self._item(node))
+            except InvalidInputError as error:
+                yield Broken(number, str(error))
 
     def _item(self, node: BaseNode) -> Item:
+        if not isinstance(node, BaseNode):
+            raise InvalidInputError(f"a node is wanted, not {type(node).__name__}")
         parts, title = node_content(node, self._title_keys)
         content: ContentLike = "" if not parts else parts[0] if len(parts) == 1 else parts
         # Without its vector, which would be told in the node's JSON.
         bare = node.model_copy(update={"embedding": None})
-        payload = cast("Payload", node_to_metadata_dict(bare))
+        try:
+            payload = cast("Payload", node_to_metadata_dict(bare))
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(f"the node isn't JSON: {error}") from error
         return Item(node.node_id, content, title, payload)

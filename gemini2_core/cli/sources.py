@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add_source", "source"]
 
+_COLUMNS = ("column", "id-column", "title-column", "metadata-columns", "delimiter")
+_FIELD = "text-key"
+
 
 def add_source(parser: argparse.ArgumentParser, prefix: str = "", *, lenient: bool = False) -> None:
     """Paths, and the options of a collection, ``--PREFIXpath`` or ``--PREFIXurl``; see ``source``.
@@ -38,6 +41,8 @@ def add_source(parser: argparse.ArgumentParser, prefix: str = "", *, lenient: bo
         metavar="NAME",
         help="its columns that are stored beside the vectors",
     )
+    add("--delimiter", metavar="CHAR", help="between its cells (by the suffix: comma or tab)")
+    add("--encoding", default="utf-8", help="of CSV, TSV and JSONL (%(default)s)")
     add("--collection", metavar="NAME", help="a Qdrant collection that holds its texts")
     add("--text-key", metavar="FIELD", help="the field with the text, if it can't be seen")
     if lenient:
@@ -51,7 +56,7 @@ def source(options: argparse.Namespace, prefix: str = "") -> Source:
     """The source that the options of ``add_source`` say.
 
     Raises:
-        ConfigurationError: Paths and a collection, or neither.
+        ConfigurationError: Paths and a collection, or neither; an option of the other one.
         InvalidInputError: A path isn't there, or a table's column isn't named.
     """
     from gemini2_core.corpus import CollectionSource, Policy, open_source
@@ -60,6 +65,12 @@ def source(options: argparse.Namespace, prefix: str = "") -> Source:
     media_root = getattr(options, "media_root", None)
     if bool(options.paths) == (options.collection is not None):
         raise ConfigurationError("give paths, or --collection with its address; one of them")
+    given = (
+        _COLUMNS if options.collection is not None else (f"{prefix}path", f"{prefix}url", _FIELD)
+    )
+    if strange := [name for name in given if getattr(options, name.replace("-", "_"))]:
+        of = "files" if options.collection is not None else "a --collection"
+        raise ConfigurationError(f"--{strange[0]} is of {of}, which isn't given")
     if options.collection is not None:
         return CollectionSource(
             options.collection,
@@ -74,6 +85,8 @@ def source(options: argparse.Namespace, prefix: str = "") -> Source:
         id_column=options.id_column,
         title_column=options.title_column,
         metadata_columns=options.metadata_columns,
+        delimiter=options.delimiter,
+        encoding=options.encoding,
         media_root=media_root,
         policy=policy,
     )

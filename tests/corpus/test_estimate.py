@@ -464,6 +464,9 @@ def test_the_command_reads_files_and_tables(
     table = [str(tmp_path / "a.csv"), "--column", "text", "--id-column", "id"]
     assert main(["estimate", *table, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["items"] == 2
+    (tmp_path / "a.csv").write_text("id;text\n1;für\n2;two\n", "cp1252")
+    assert main(["estimate", *table, "--json", "--delimiter", ";", "--encoding", "cp1252"]) == 0
+    assert json.loads(capsys.readouterr().out)["items"] == 2
 
 
 def test_the_command_reads_a_collection_and_says_what_it_left_out(
@@ -501,6 +504,9 @@ def test_the_command_has_the_service_count_with_a_key(
         ([], "give paths, or --collection"),
         (["none"], "no file or folder"),
         (["--collection", "docs"], "--path or --url"),
+        (["README.md", "--path", "docs"], "--path is of a --collection"),
+        (["--collection", "docs", "--column", "text"], "--column is of files"),
+        (["a.csv", "--encoding", "latin-9000"], "no file or folder"),
         (["--items", "5"], "--tokens-per-item"),
         (["--tokens-per-item", "5", "x"], "needs --items"),
         (["--items", "5", "--tokens-per-item", "5", "--exact"], "give no other"),

@@ -6,9 +6,18 @@ import gzip
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from langchain_core.documents import Document
 
-from gemini2_core.corpus import BeirSource, FilesSource, Policy, Source, TableSource
+from gemini2_core.corpus import (
+    BeirSource,
+    DocumentsSource,
+    FilesSource,
+    Policy,
+    Source,
+    TableSource,
+)
 from gemini2_core.corpus.sources import SkippedWarning, lines
 from gemini2_core.errors import ConfigurationError, InvalidInputError
 
@@ -191,6 +200,39 @@ def test_a_suffix_that_names_no_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.xlsx").touch()
     with pytest.raises(InvalidInputError, match="no table"):
         TableSource(tmp_path / "a.xlsx", column="text")
+
+
+def test_a_delimiter_and_an_encoding_are_checked_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(HEADER)
+    for option in ({"delimiter": ";;"}, {"delimiter": ""}, {"encoding": "latin-9000"}):
+        with pytest.raises(ConfigurationError, match=r"one character|no encoding"):
+            TableSource(tmp_path / "a.csv", column="text", **option)
+
+
+# ---- the frameworks' documents
+
+
+def test_what_is_no_document_or_node_is_told_or_left_out() -> None:
+    from llama_index.core.schema import TextNode
+
+    from llama_index_gemini2 import NodesSource
+
+    document = Document("one", id="a")
+    node = TextNode(text="one", id_="a")
+    strange = TextNode(text="two", metadata={"array": np.float32(1)})
+    cases: list[tuple[Callable[..., Source], list[object], str]] = [
+        (DocumentsSource, [document, node], "which TextNode hasn't"),
+        (DocumentsSource, [document, Document("two", metadata={"set": {1}})], "isn't JSON"),
+        (NodesSource, [node, document], "a node is wanted, not Document"),
+        (NodesSource, [node, strange], "the node isn't JSON"),
+    ]
+    for make, given, said in cases:
+        with pytest.raises(InvalidInputError, match=rf"(document|node) 1: .*{said}"):
+            list(make(given))
+        with pytest.warns(SkippedWarning, match="left out 1"):
+            assert [item.id for item in make(given, policy=Policy.lenient())] == ["a"]
+    with pytest.raises(ConfigurationError, match="open_source"):
+        DocumentsSource("manual.md")  # type: ignore[arg-type]  # that is the point
 
 
 # ---- files

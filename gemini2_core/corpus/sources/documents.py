@@ -79,7 +79,12 @@ class DocumentsSource(CheckedSource):
                 yield Broken(number, str(error))
 
     def _item(self, document: DocumentLike) -> Item:
-        text, metadata = document.page_content, document.metadata
+        try:
+            text, metadata = document.page_content, document.metadata
+        except AttributeError:
+            raise InvalidInputError(
+                f"a document has page_content and metadata, which {type(document).__name__} hasn't"
+            ) from None
         try:
             told = orjson.dumps(
                 metadata, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_SORT_KEYS
@@ -94,10 +99,12 @@ def again(given: Any, name: str) -> Iterable[Any]:
     """What was given, from its beginning.
 
     Raises:
-        ConfigurationError: An iterator, which has only one.
+        ConfigurationError: An iterator, which has only one; a str.
     """
     if callable(given):
         return given()  # type: ignore[no-any-return]  # the caller's own things
+    if isinstance(given, str):
+        raise ConfigurationError(f"{name} are wanted, not a str: open_source reads paths")
     if isinstance(given, Iterator) or not isinstance(given, Iterable):
         raise ConfigurationError(
             f"{name} can be read only once: pass a list, or a function that gives them anew"

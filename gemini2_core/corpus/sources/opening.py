@@ -25,6 +25,8 @@ def open_source(
     id_column: str | None = None,
     title_column: str | None = None,
     metadata_columns: Sequence[str] = (),
+    delimiter: str | None = None,
+    encoding: str = "utf-8",
     media_root: PathLike | None = None,
     policy: Policy | None = None,
 ) -> Source:
@@ -40,6 +42,8 @@ def open_source(
         id_column: The column with the ids of a table.
         title_column: The column with the titles of a table.
         metadata_columns: Columns of a table that are stored.
+        delimiter: Between the cells of a CSV file; None goes by the suffix.
+        encoding: Of a table of text.
         media_root: The only folder that links of files are read from.
         policy: What becomes of an item that can't be embedded.
 
@@ -48,13 +52,13 @@ def open_source(
             or a table's column isn't named.
     """
     found = [file for path in read_paths(paths) for file in _files(path)]
-    kinds = [_kind(path, column) for path in found]
+    kinds = [_kind(path, column, encoding) for path in found]
     if len(set(kinds)) > 1:
         told = ", ".join(f"{path} ({kind})" for path, kind in zip(found, kinds, strict=True))
         raise InvalidInputError(f"paths of different kinds are different corpora: {told[:500]}")
     if kinds[0] == "table":
         if column is None:
-            names = ", ".join(column_names(found[0])) or "none"
+            names = ", ".join(column_names(found[0], delimiter, encoding)) or "none"
             raise InvalidInputError(
                 f"{found[0]} is a table: name the column with the texts (--column, column=); "
                 f"there are {names}"
@@ -65,6 +69,8 @@ def open_source(
             id_column=id_column,
             title_column=title_column,
             metadata_columns=metadata_columns,
+            delimiter=delimiter,
+            encoding=encoding,
             policy=policy,
         )
     if column is not None or id_column is not None or title_column is not None or metadata_columns:
@@ -94,7 +100,7 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
-def _kind(path: Path, column: str | None) -> str:
+def _kind(path: Path, column: str | None, encoding: str) -> str:
     if path.is_dir():
         return "files"
     try:
@@ -103,4 +109,4 @@ def _kind(path: Path, column: str | None) -> str:
         return "files"
     if kind != "jsonl" or column is not None:
         return "table"
-    return "BEIR corpus" if "_id" in column_names(path) else "table"
+    return "BEIR corpus" if "_id" in column_names(path, encoding=encoding) else "table"

@@ -28,7 +28,7 @@ from gemini2_core.corpus.sources.reading import (
     Policy,
     derived_id,
 )
-from gemini2_core.errors import InvalidInputError, MissingExtraError
+from gemini2_core.errors import ConfigurationError, InvalidInputError, MissingExtraError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -74,6 +74,7 @@ class TableSource(CheckedSource):
         InvalidInputError: There is no such file, or its suffix names no table. While reading: a
             column that isn't there, a row that can't be read; file and line are named.
         MissingExtraError: pyarrow isn't installed.
+        ConfigurationError: No such encoding, or a delimiter that isn't one character.
     """
 
     def __init__(
@@ -88,6 +89,12 @@ class TableSource(CheckedSource):
         encoding: str = "utf-8",
         policy: Policy | None = None,
     ) -> None:
+        if delimiter is not None and len(delimiter) != 1:
+            raise ConfigurationError(f"a delimiter is one character, not {delimiter!r}")
+        try:
+            "".encode(encoding)
+        except LookupError:
+            raise ConfigurationError(f"there is no encoding {encoding!r}") from None
         self._paths = read_paths(path)
         for one in self._paths:
             if table_kind(one) == "parquet":
