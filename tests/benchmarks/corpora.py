@@ -20,7 +20,7 @@ from gemini2_core import Gemini2Embedder
 from gemini2_core.content.chunking import ChunkSettings, chunk_documents, read_markdown
 from gemini2_core.emulator import serve
 from gemini2_core.errors import InvalidInputError
-from gemini2_core.model import normalize, truncate
+from gemini2_core.model import normalize
 
 Rows = npt.NDArray[np.float32]
 
@@ -94,22 +94,16 @@ class RealTexts:
     science, cut by the chunker. A query is a sentence taken out of a chunk.
     """
 
-    def __init__(self, points: int, queries: int, seed: int = 0) -> None:
-        chunks = gather(points, seed)
+    def __init__(self, points: int, queries: int, seed: int, kept: Path) -> None:
+        """Taken from the file ``kept`` if it is there; else made and kept."""
         self.name = "real texts"
-        self.questions = held_out(chunks, queries)
-        self.texts = chunks
-        self.points = len(chunks)
-        self.characters = sum(map(len, chunks))
-        with (
-            serve() as emulator,
-            Gemini2Embedder(
-                api_key="any", base_url=emulator.base_url, dimensions=LARGE, show_progress=True
-            ) as embedder,
-        ):
-            self.vectors: Rows = embedder.embed_documents(self.texts).vectors
-            self.items = sum(request.items for request in emulator.requests)
-            self.asked: Rows = embedder.embed_queries(self.questions).vectors
+        if not kept.is_file():
+            _embed(points, queries, seed, kept)
+        with np.load(kept) as file:
+            self.vectors: Rows = file["vectors"]
+            self.asked: Rows = file["asked"]
+            self.characters, self.items = int(file["characters"]), int(file["items"])
+        self.points = len(self.vectors)
 
     def told(self) -> str:
         return (
@@ -125,6 +119,22 @@ class RealTexts:
 
     def queries(self, n: int) -> Rows:
         return self.asked[:n]
+
+
+def _embed(points: int, queries: int, seed: int, kept: Path) -> None:
+    texts = gather(points, seed)
+    questions = held_out(texts, queries)
+    with (
+        serve() as emulator,
+        Gemini2Embedder(
+            api_key="any", base_url=emulator.base_url, dimensions=LARGE, show_progress=True
+        ) as embedder,
+    ):
+        vectors = embedder.embed_documents(texts).vectors
+        items = sum(request.items for request in emulator.requests)
+        asked = embedder.embed_queries(questions).vectors
+    characters = sum(map(len, texts))
+    np.savez(kept, vectors=vectors, asked=asked, characters=characters, items=items)
 
 
 def energy(rows: Rows) -> float:
@@ -218,8 +228,3 @@ def held_out(chunks: list[str], n: int) -> list[str]:
         if len(questions) == n:
             break
     return questions
-
-
-def cut(rows: Rows, size: int) -> Rows:
-    """The tier of that size."""
-    return np.ascontiguousarray(truncate(rows, size))

@@ -19,7 +19,7 @@ COLORS: dict[Tiers, str] = {(768, LARGE): TWO, (768, 1536, LARGE): THREE}
 
 
 def draw(runs: Sequence[Run], path: Path) -> None:
-    """One panel a corpus; a .png or a .svg."""
+    """One panel a run, those with a single plan left out if there are others; .png or .svg."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -36,6 +36,7 @@ def draw(runs: Sequence[Run], path: Path) -> None:
         "svg.fonttype": "path",
         "svg.hashsalt": "two passes",
     }
+    runs = [run for run in runs if len(run.stores) > 1] or runs
     with plt.rc_context(style):
         width = 1.2 + 4.6 * len(runs)
         figure, panels = plt.subplots(
@@ -44,7 +45,7 @@ def draw(runs: Sequence[Run], path: Path) -> None:
         lowest = min(row.recall for run in runs for row in run.rows)
         for axes, run in zip(panels[0], runs, strict=True):
             _panel(axes, run)
-            axes.set_ylim(lowest - 0.035, 1.025)
+            axes.set_ylim(lowest - 0.035, 1.035)
         panels[0][0].set_ylabel(f"recall@{K} against exact search with {LARGE} numbers")
         _legend(panels[0][0], runs[0])
         figure.tight_layout(w_pad=2.2)
@@ -64,7 +65,7 @@ def _panel(axes: Axes, run: Run) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(length=0)
     axes.minorticks_off()
-    axes.set_xlabel("median latency of a search, ms")
+    axes.set_xlabel("CPU time of a search, ms: its latency on an idle machine")
     axes.set_title(_title(run), loc="left", fontsize=10.5, color=INK, linespacing=1.5)
     for tiers in dict.fromkeys(row.tiers for row in run.rows):
         rows = [row for row in run.rows if row.tiers == tiers and not row.exact]
@@ -73,7 +74,7 @@ def _panel(axes: Axes, run: Run) -> None:
         else:
             _dot(axes, run, rows[0], f"{tiers[0]} alone", ONE)
     _dot(axes, run, run.slowest, f"exact, {LARGE}", EXACT)
-    times = [row.milliseconds for row in run.rows]
+    times = [row.cpu for row in run.rows]
     axes.set_xlim(min(times) / 1.6, max(times) * 1.9)
     ticks = [t for n in range(-1, 5) for t in (10.0**n, 2 * 10.0**n, 5 * 10.0**n)]
     shown = [t for t in ticks if axes.get_xlim()[0] <= t <= axes.get_xlim()[1]]
@@ -93,25 +94,38 @@ def _area(run: Run, row: Row) -> float:
 
 def _curve(axes: Axes, run: Run, rows: Sequence[Row]) -> None:
     color = COLORS.get(rows[0].tiers, MUTED)
-    x, y = [row.milliseconds for row in rows], [row.recall for row in rows]
+    x, y = [row.cpu for row in rows], [row.recall for row in rows]
     axes.plot(x, y, color=color, linewidth=1.6, zorder=2)
     axes.scatter(x, y, s=[_area(run, row) for row in rows], color=color, zorder=3)
-    below = rows[0].tiers != (768, LARGE)
-    for row in rows:
+    left = rows[0].tiers == (768, LARGE)
+    for close in _close(rows):
+        above = not left and close[-1].recall > 0.98
         axes.annotate(
-            str(row.shortlist),
-            (row.milliseconds, row.recall),
-            xytext=(6, -8) if below else (-6, 5),
+            ", ".join(str(row.shortlist) for row in close),
+            (close[-1].cpu, close[-1].recall),
+            xytext=(-6, 4) if left else (0, 7) if above else (6, -8),
             textcoords="offset points",
-            ha="left" if below else "right",
+            ha="right" if left else "center" if above else "left",
             fontsize=8,
             color=color,
         )
 
 
+def _close(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows in order; those whose marks nearly touch share a label."""
+    groups: list[list[Row]] = []
+    for row in rows:
+        last = groups[-1][-1] if groups else None
+        if last and row.cpu < 1.12 * last.cpu and row.recall - last.recall < 0.006:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups
+
+
 def _dot(axes: Axes, run: Run, row: Row, text: str, color: str) -> None:
     axes.scatter(
-        row.milliseconds,
+        row.cpu,
         row.recall,
         s=_area(run, row),
         color=color,
@@ -121,7 +135,7 @@ def _dot(axes: Axes, run: Run, row: Row, text: str, color: str) -> None:
     )
     axes.annotate(
         text,
-        (row.milliseconds, row.recall),
+        (row.cpu, row.recall),
         xytext=(0, -6 - _area(run, row) ** 0.5 / 2),
         textcoords="offset points",
         ha="center",
