@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 __all__ = ["add_source", "source"]
 
 _COLUMNS = ("column", "id-column", "title-column", "metadata-columns", "delimiter")
-_FIELD = "text-key"
 
 
 def add_source(parser: argparse.ArgumentParser, prefix: str = "", *, lenient: bool = False) -> None:
@@ -65,12 +64,13 @@ def source(options: argparse.Namespace, prefix: str = "") -> Source:
     media_root = getattr(options, "media_root", None)
     if bool(options.paths) == (options.collection is not None):
         raise ConfigurationError("give paths, or --collection with its address; one of them")
-    given = (
-        _COLUMNS if options.collection is not None else (f"{prefix}path", f"{prefix}url", _FIELD)
-    )
-    if strange := [name for name in given if getattr(options, name.replace("-", "_"))]:
-        of = "files" if options.collection is not None else "a --collection"
-        raise ConfigurationError(f"--{strange[0]} is of {of}, which isn't given")
+    others: tuple[str, ...] = (f"{prefix}path", f"{prefix}url", "text-key")
+    of = "a --collection"
+    if options.collection is not None:
+        others, of = _COLUMNS, "files"
+    for name in others:
+        if getattr(options, name.replace("-", "_")):
+            raise ConfigurationError(f"--{name} is of {of}, which isn't given")
     if options.collection is not None:
         return CollectionSource(
             options.collection,

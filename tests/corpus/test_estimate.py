@@ -506,7 +506,6 @@ def test_the_command_has_the_service_count_with_a_key(
         (["--collection", "docs"], "--path or --url"),
         (["README.md", "--path", "docs"], "--path is of a --collection"),
         (["--collection", "docs", "--column", "text"], "--column is of files"),
-        (["a.csv", "--encoding", "latin-9000"], "no file or folder"),
         (["--items", "5"], "--tokens-per-item"),
         (["--tokens-per-item", "5", "x"], "needs --items"),
         (["--items", "5", "--tokens-per-item", "5", "--exact"], "give no other"),
