@@ -25,8 +25,12 @@ __all__ = [
 ]
 
 _KEYS_A_QUERY = 500
-OPEN, STORED, FAILED = range(3)
-"""States of an item in a checkpoint."""
+OPEN = 0
+"""State of an item in a checkpoint: it was read, and is neither stored nor given up."""
+STORED = 1
+"""State of an item that the collection has acknowledged."""
+FAILED = 2
+"""State of an item that couldn't be embedded and isn't stored."""
 
 
 @dataclass(frozen=True, slots=True)
