@@ -8,7 +8,15 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
 from gemini2_core.content import Media, parse_fragment, resolve_path
 from gemini2_core.errors import ConfigurationError, InvalidInputError
@@ -29,6 +37,20 @@ MODALITIES = tuple(modality.lower() for modality in Modality)
 _KINDS = {str: "text", int: "integer", float: "number", bool: "true or false", date: "date"}
 #: Names that would be read as a filter of Qdrant's own.
 _RESERVED = frozenset({"must", "should", "must_not", "min_should"})
+
+
+def _in_64_bits(number: int) -> int:
+    if not -(2**63) <= number < 2**63:
+        raise ValueError("a number of 64 bits is wanted")
+    return number
+
+
+#: Numbers that every engine and JSON take. Bounds would stand in the schema, where not every
+#: service reads them.
+_NUMBERS: Mapping[type, Any] = {
+    int: Annotated[int, AfterValidator(_in_64_bits)],
+    float: Annotated[float, Field(allow_inf_nan=False)],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,14 +208,14 @@ class _Sparing(BaseModel):
         return given
 
 
-def _field(name: str, given: FieldLike) -> FilterField:
-    if not name or name.startswith("$") or name in _RESERVED:
+def _field(name: object, given: object) -> FilterField:
+    if not isinstance(name, str) or not name or name.startswith("$") or name in _RESERVED:
         raise ConfigurationError(f"a field to filter by can't be called {name!r}")
     if isinstance(given, FilterField):
         field = given
     elif isinstance(given, type):
         field = FilterField(given)
-    elif isinstance(given, str) or not given:
+    elif isinstance(given, str | bytes) or not isinstance(given, Sequence) or not given:
         raise ConfigurationError(f"field {name!r}: a type or a list of values, not {given!r}")
     else:
         field = FilterField(type(given[0]), tuple(given))
@@ -260,10 +282,11 @@ def _type(field: FilterField) -> Any:
         return str | list[str]
     if field.kind is bool:
         return bool
-    bound = (field.kind, _given(""))
+    kind = _NUMBERS.get(field.kind, field.kind)
+    bound = (kind, _given(""))
     name = f"{_KINDS[field.kind].title()}Range"
     ranged = create_model(name, __base__=_Sparing, gte=bound, gt=bound, lte=bound, lt=bound)
-    return ranged if field.kind is date else field.kind | ranged
+    return ranged if field.kind is date else kind | ranged
 
 
 def _given(description: str, *, alias: str | None = None) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemini2_core.errors import InvalidInputError
+from gemini2_core.errors import ConfigurationError, InvalidInputError
 from gemini2_core.index.asking import Asking
 from gemini2_core.index.modalities import modalities_of, modality_filter
 from gemini2_core.index.telling import Answer, Limits, heading, rule_for
@@ -67,6 +67,33 @@ def test_any_arguments_are_read_or_refused_in_words(arguments: dict[str, object]
     assert 1 <= asked.k <= 5
     assert set(asked.fields) <= {"page", "source"}
     json.dumps(asked.filter({"owner": "me"}, prefix="metadata"))
+
+
+@pytest.mark.parametrize("number", [2**63, -(10**30), float("inf"), float("nan")])
+def test_a_number_that_no_engine_takes_is_refused_in_words(number: float) -> None:
+    asking = Asking(fields={"page": int, "weight": float})
+    for field in ("page", "weight"):
+        if field == "weight" and isinstance(number, int):
+            continue
+        for condition in (number, {"gte": number}):
+            with pytest.raises(InvalidInputError, match=rf"filters.{field}: .*Try again"):
+                asking.read({"query": "pump", "filters": {field: condition}})
+    largest = {"query": "pump", "filters": {"page": 2**63 - 1, "weight": -1e300}}
+    assert asking.read(largest).fields == {"page": 2**63 - 1, "weight": -1e300}
+
+
+@pytest.mark.parametrize(
+    "field", [{"type": "integer"}, {"a", "b"}, 5, None, "text", [], str | None, [[1]], b"ab"]
+)
+def test_a_field_that_is_no_field_is_the_developers_mistake(field: object) -> None:
+    with pytest.raises(ConfigurationError, match="field 'page'"):
+        Asking(fields={"page": field})  # type: ignore[dict-item]  # that is the point
+
+
+def test_a_field_needs_a_name_in_words() -> None:
+    for name in ("", "$or", "must", 1):
+        with pytest.raises(ConfigurationError, match="can't be called"):
+            Asking(fields={name: str})  # type: ignore[dict-item]  # that is the point
 
 
 @settings(max_examples=50)
