@@ -155,16 +155,17 @@ async def areindex(
         shard=f"{shard[0]}/{shard[1]}",
     )
     if dry_run:
-        return await asyncio.to_thread(
-            dry_report,
-            source,
-            embedder,
-            checkpoint,
-            identity,
-            shard=shard,
-            page=page,
-            batch_api=batch is not False,
-        )
+        with _shown(show_progress, on_progress) as told:
+            return await dry_report(
+                source,
+                embedder,
+                checkpoint,
+                identity,
+                shard=shard,
+                page=page,
+                batch_api=batch is not False,
+                on_progress=told,
+            )
     sharded(source, *shard)  # which says if there is no such shard
     await target.aopen()
     if target.space != embedder.space:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from gemini2_core.corpus.checkpoint import Identity
-from gemini2_core.corpus.failure import Failure
 from gemini2_core.corpus.item import Source
-from gemini2_core.corpus.pages import read_pages
+from gemini2_core.corpus.pages import Page, read_pages
 from gemini2_core.corpus.peeking import Known
-from gemini2_core.corpus.report import ReindexReport
+from gemini2_core.corpus.report import ReindexProgress, ReindexReport
 from gemini2_core.corpus.sources import Problems, sharded
 from gemini2_core.embedding import Gemini2Embedder
 from gemini2_core.model import Modality
@@ -21,7 +23,7 @@ __all__ = ["dry_report", "left_out"]
 _SHOWN = 100
 
 
-def dry_report(
+async def dry_report(
     source: Source,
     embedder: Gemini2Embedder,
     checkpoint: str | Path,
@@ -30,6 +32,7 @@ def dry_report(
     shard: tuple[int, int],
     page: int,
     batch_api: bool,
+    on_progress: Callable[[ReindexProgress], object] | None,
 ) -> ReindexReport:
     """Read a source as a move would, and add up what it would do.
 
@@ -39,36 +42,56 @@ def dry_report(
         ConfigurationError: The checkpoint belongs to another move.
         InvalidInputError: The source can't be read.
     """
-    began = time.monotonic()
+    began, loop = time.monotonic(), asyncio.get_running_loop()
     report = ReindexReport(identity.source, identity.target, shard, dry_run=True)
     tokens: dict[Modality, int] = {}
-    failures: list[Failure] = []
     known = Known(checkpoint, identity)
+    pages = read_pages(sharded(source, *shard), embedder, known, page)
+    thread = ThreadPoolExecutor(1, thread_name_prefix="gemini2-reading")
     try:
-        for some in read_pages(sharded(source, *shard), embedder, known, page):
+        total = await loop.run_in_executor(thread, source.count)
+        # Page by page, so that an interrupt needn't wait for the end of the source.
+        while (some := await loop.run_in_executor(thread, next, pages, None)) is not None:
             for entry in some.entries:
                 for modality, count in entry.tokens.items():
                     tokens[modality] = tokens.get(modality, 0) + count
-            failures += [one for _, one in some.failures[: _SHOWN - len(failures)]]
-            report = replace(
-                report,
-                read=report.read + some.read,
-                stored=report.stored + len(some.entries),
-                unchanged=report.unchanged + some.unchanged,
-                changed=report.changed + some.changed,
-                payloads=report.payloads + len(some.moved_on),
-                repeated=report.repeated + some.repeated,
-                failed=report.failed + len(some.failures),
-            )
+            report = _added(report, some)
+            if on_progress is not None:
+                on_progress(
+                    ReindexProgress(
+                        read=report.read,
+                        total=None if total is None else -(-total // shard[1]),
+                        stored=0,
+                        failed=report.failed,
+                        dollars=embedder.dollars(tokens, batch_api=batch_api),
+                        seconds=time.monotonic() - began,
+                    )
+                )
     finally:
+        await loop.run_in_executor(thread, pages.close)
+        thread.shutdown(wait=False)
         known.close()
     return replace(
         report,
         left_out=left_out(source),
-        failures=tuple(failures),
         tokens=tokens,
         dollars=embedder.dollars(tokens, batch_api=batch_api),
         seconds=time.monotonic() - began,
+    )
+
+
+def _added(report: ReindexReport, page: Page) -> ReindexReport:
+    room = _SHOWN - len(report.failures)
+    return replace(
+        report,
+        read=report.read + page.read,
+        stored=report.stored + len(page.entries),
+        unchanged=report.unchanged + page.unchanged,
+        changed=report.changed + page.changed,
+        payloads=report.payloads + len(page.moved_on),
+        repeated=report.repeated + page.repeated,
+        failed=report.failed + len(page.failures),
+        failures=(*report.failures, *(one for _, one in page.failures[:room])),
     )
 
 
