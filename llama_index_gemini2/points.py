@@ -12,6 +12,7 @@ from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_
 
 from gemini2_core.errors import IndexMismatchError, InvalidInputError
 from gemini2_core.index import Payload, Record, Results
+from gemini2_core.index.ids import ID_KEY, point_id
 from gemini2_core.index.modalities import MODALITIES_KEY
 from llama_index_gemini2.nodes import node_modalities
 
@@ -43,6 +44,10 @@ def to_points(
     payloads: list[Payload] = [
         {**node_to_metadata_dict(node), MODALITIES_KEY: node_modalities(node)} for node in bare
     ]
+    for node, payload in zip(nodes, payloads, strict=True):
+        if point_id(node.node_id) != node.node_id:
+            # Where the id is kept; the node's own JSON has the metadata's field.
+            payload.pop(ID_KEY, None)
     return [node.node_id for node in nodes], np.asarray(rows, dtype=np.float32), payloads
 
 

@@ -38,10 +38,16 @@ def point_id(own: PointId) -> PointId:
     except ValueError:
         plain = ""
     # Only the plain form comes back from Qdrant unchanged.
-    return own if own == plain else str(uuid5(_NAMESPACE, own))
+    if own == plain:
+        return own
+    try:
+        return str(uuid5(_NAMESPACE, own))
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(f"an id is text, not half of a character: {own!r}") from error
 
 
 def caller_id(stored: PointId, payload: Mapping[str, object]) -> PointId:
     """The id as the caller gave it: the inverse of ``point_id`` for a stored point."""
     own = payload.get(ID_KEY)
-    return own if isinstance(own, str) else stored
+    # A field of that name may also be the caller's own, or of whoever made the collection.
+    return own if own and isinstance(own, str) and point_id(own) == stored else stored

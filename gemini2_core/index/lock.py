@@ -26,7 +26,8 @@ class WriterLock:
     """
 
     def __init__(self, path: Path, what: str) -> None:
-        self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._file: int | None = None
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             _lock(self._file)
         except OSError as error:

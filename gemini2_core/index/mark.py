@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import index
 
 from gemini2_core.errors import ConfigurationError, IndexMismatchError
 from gemini2_core.index.operations import Description
@@ -15,6 +16,7 @@ DEFAULT_TIERS = (DEFAULT_DIMENSIONS, MODELS[DEFAULT_MODEL].full_dimensions)
 MARK_KEY = "gemini2_embeddings"
 SPARSE_NAME = "bm25"
 _VERSION = 1
+_MAX_SIZE = 65536  # Qdrant's
 # Both give the same order on vectors of length 1.
 _DISTANCES = {"cosine", "dot"}
 
@@ -23,10 +25,13 @@ def check_tiers(tiers: Sequence[int]) -> tuple[int, ...]:
     """Tiers, the smallest first.
 
     Raises:
-        ConfigurationError: None at all, one twice, or a size below 1.
+        ConfigurationError: None at all, one twice, or a size that Qdrant doesn't have.
     """
-    found = tuple(sorted(tiers))
-    if not found or found[0] < 1 or len(set(found)) != len(found):
+    try:
+        found = tuple(sorted(index(size) for size in tiers))
+    except TypeError:
+        found = ()
+    if not found or found[0] < 1 or found[-1] > _MAX_SIZE or len(set(found)) != len(found):
         raise ConfigurationError(f"tiers are different sizes such as (768, 3072), not {tiers!r}")
     return found
 

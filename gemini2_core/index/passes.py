@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import index
 
 import numpy as np
 
@@ -18,6 +19,7 @@ __all__ = [
     "exact_pass",
     "fused",
     "shortlists",
+    "whole_number",
     "without_vector",
     "words_pass",
 ]
@@ -26,6 +28,7 @@ Shortlist = int | Sequence[int]
 
 DEFAULT_SHORTLIST = 50
 _WIDENING = 4
+_TOO_MANY = 2**32
 # What the graph search overlooks, the next pass can't bring back: on 20,000 synthetic points a
 # short list of 50 has recall 0.974 with 128 and 0.997 with 512, for half a millisecond more.
 _MIN_EF = 512
@@ -41,19 +44,33 @@ def shortlists(shortlist: Shortlist, tiers: int, k: int) -> tuple[int, ...]:
     Raises:
         ConfigurationError: Not positive, or not one number a pass.
     """
-    passes = tiers - 1
-    if isinstance(shortlist, int):
-        found = tuple(shortlist * _WIDENING ** (passes - 1 - n) for n in range(passes))
-    else:
-        found = tuple(shortlist)
+    passes, least = tiers - 1, whole_number("k", k)
+    if isinstance(shortlist, list | tuple):
+        found = [whole_number("shortlist", n) for n in shortlist]
         if len(found) != passes:
             raise ConfigurationError(
-                f"shortlist={list(found)} has {len(found)} numbers; "
+                f"shortlist={found} has {len(found)} numbers; "
                 f"{tiers} tiers make {passes} before the last"
             )
-    if isinstance(shortlist, bool) or any(n < 1 for n in found) or k < 1:
-        raise ConfigurationError(f"k={k} and shortlist={shortlist} must be 1 or more")
-    return tuple(max(n, k) for n in found)
+    else:
+        last = whole_number("shortlist", shortlist)
+        found = [last * _WIDENING ** (passes - 1 - n) for n in range(passes)]
+    return tuple(max(n, least) for n in found)
+
+
+def whole_number(name: str, given: object) -> int:
+    """A number of points.
+
+    Raises:
+        ConfigurationError: Not whole, below 1, or beyond all reason.
+    """
+    try:
+        found = index(given)  # type: ignore[arg-type]  # it says so if it isn't
+    except TypeError:
+        found = 0
+    if isinstance(given, bool) or not 1 <= found < _TOO_MANY:
+        raise ConfigurationError(f"{name}={given!r} must be a whole number, 1 or more")
+    return found
 
 
 def dense_passes(

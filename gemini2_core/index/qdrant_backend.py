@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import math
 import random
 import threading
 import time
@@ -81,7 +82,7 @@ class QdrantBackend(InThread):
             "url": url,
             "api_key": api_key,
             "prefer_grpc": prefer_grpc,
-            "timeout": int(timeout),
+            "timeout": max(1, math.ceil(timeout)),
             # The check is a request of its own, and its warning says less than our errors.
             "check_compatibility": False,
         }

@@ -10,7 +10,7 @@ from gemini2_core.index.ids import PointId, point_id
 from gemini2_core.index.mark import Mark
 from gemini2_core.index.opening import Opening
 from gemini2_core.index.operations import Count, Retrieve, Scroll
-from gemini2_core.index.passes import without_vector
+from gemini2_core.index.passes import whole_number, without_vector
 from gemini2_core.index.points import to_record
 from gemini2_core.index.results import Record
 from gemini2_core.index.steps import Steps, ask
@@ -40,6 +40,7 @@ def read_page(
     with_vectors: bool,
 ) -> Steps[tuple[list[Record], PointId | None]]:
     """One page of records, and where the next begins."""
+    whole_number("page", page)
     mark = yield from opening.opened()
     names = (mark.largest,) if with_vectors else ()
     points, after = yield from ask(Scroll(page, offset, read_filter(where), names))

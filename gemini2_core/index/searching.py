@@ -15,6 +15,7 @@ from gemini2_core.index.passes import (
     exact_pass,
     fused,
     shortlists,
+    whole_number,
     words_pass,
 )
 from gemini2_core.index.points import to_hit
@@ -90,6 +91,8 @@ def _dense(mark: Mark, search: Search, row: Numbers) -> Pass:
 def _with_words(mark: Mark, search: Search, dense: Pass) -> Pass:
     # Told even where it isn't used: a short list that can't be is an error everywhere.
     limits = shortlists(search.shortlist, len(mark.sizes), search.k)
+    if search.ef is not None:
+        whole_number("ef", search.ef)
     if search.text is None or mark.sparse is None:
         return dense
     terms = query_terms(search.text)
@@ -103,8 +106,7 @@ def _words_alone(mark: Mark, search: Search) -> Pass | None:
     """BM25 alone; None where no word is left to look for."""
     if search.text is None or mark.sparse is None:
         raise InvalidInputError("a search needs a vector, or text= for BM25 alone")
-    if search.k < 1:
-        raise ConfigurationError(f"k={search.k} must be 1 or more")
+    whole_number("k", search.k)
     terms = query_terms(search.text)
     where = read_filter(search.filter)
     return words_pass(terms, mark.sparse, k=search.k, filter=where) if terms.indices else None

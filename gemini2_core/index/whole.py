@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, get_args
 
 from gemini2_core.errors import ConfigurationError
 from gemini2_core.index.backend import Backend
@@ -58,8 +58,12 @@ class CollectionAsAWhole:
         retry_seconds: float = 30.0,
         parallel: int = 4,
     ) -> None:
-        if not name:
-            raise ConfigurationError("a collection needs a name")
+        told: object = name
+        if not isinstance(told, str) or not told:
+            raise ConfigurationError(f"a collection's name is a string, not {name!r}")
+        for what, empty in (("url", url), ("path", path)):
+            if empty == "":
+                raise ConfigurationError(f"{what}= is empty; without it {_MEMORY!r} is meant")
         given = [location, path, url, client or async_client]
         if sum(one is not None for one in given) > 1:
             raise ConfigurationError("give one of location=, path=, url= and client=")
@@ -67,6 +71,12 @@ class CollectionAsAWhole:
             raise ConfigurationError(
                 f"location= is {_MEMORY!r}; a folder is path=, a server url= (got {location!r})"
             )
+        for field, kind in (payload_indexes or {}).items():
+            if kind not in get_args(FieldType):
+                raise ConfigurationError(
+                    f"payload_indexes: {field!r} can't be {kind!r}; "
+                    f"there are {', '.join(get_args(FieldType))}"
+                )
         wanted = Wanted(
             name=name,
             space=EmbeddingSpace.parse(space) if isinstance(space, str) else space,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from cookbooks.qdrant_on_loopback import serve
-from gemini2_core.errors import ConfigurationError, InvalidInputError
+from gemini2_core.errors import ConfigurationError, IndexUnavailableError, InvalidInputError
 from gemini2_core.index import FilterLike, MatryoshkaCollection
 from tests.index.conftest import SPACE, random_rows
 
@@ -80,3 +81,79 @@ def test_a_filter_with_nothing_in_it_deletes_nothing(collection: MatryoshkaColle
         with pytest.raises(ConfigurationError, match="everything"):
             collection.delete(filter=empty)
     assert collection.count() == 1
+
+
+def test_a_payload_keeps_an_id_field_of_the_callers(collection: MatryoshkaCollection) -> None:
+    own = "0b1f6f6e-3a0c-5d5e-9a43-6d0f6a3f2e57"
+    collection.add([own, 7], random_rows(2), [{"_id": "mongo"}, {"_id": 5}])
+    told = [(record.id, record.payload) for record in collection.get([own, 7])]
+    assert told == [(own, {"_id": "mongo"}), (7, {"_id": 5})]
+    collection.add(["a.md"], random_rows(1), [{"_id": "a.md", "n": 1}])
+    assert collection.get(["a.md"])[0].payload == {"n": 1}
+    with pytest.raises(InvalidInputError, match="'_id'") as told_error:
+        collection.add([1, "b.md"], random_rows(2), [{}, {"_id": "mongo"}])
+    assert told_error.value.index == 1
+    assert collection.count() == 3
+
+
+def test_what_one_engine_could_not_give_back_none_takes(collection: MatryoshkaCollection) -> None:
+    deep: dict[str, object] = {}
+    for _ in range(75):
+        deep = {"a": [deep]}
+    with pytest.raises(InvalidInputError, match="nested"):
+        collection.add([1], random_rows(1), [deep])
+    with pytest.raises(InvalidInputError, match="id"):
+        collection.add(["\ud800"], random_rows(1))
+    wide = {"a": [{"b": [n]} for n in range(200)]}
+    collection.add([1], random_rows(1), [wide])
+    assert [record.payload for record in collection.scroll()] == [wide]
+
+
+def test_numbers_of_a_search_are_whole_and_positive(collection: MatryoshkaCollection) -> None:
+    collection.add(range(5), random_rows(5))
+    wrongs: list[dict[str, Any]] = [
+        *({"k": k} for k in (0, -1, 1.5, "3", None, True, 2**40)),
+        *({"shortlist": n} for n in (0, 1.5, "50", None, True, [], [3, 3], [0])),
+        *({"ef": n} for n in (0, -1, 1.5, "x")),
+    ]
+    for wrong in wrongs:
+        for exact in (False, True):
+            with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+                collection.search(QUERY, exact=exact, **wrong)
+    found = collection.search(QUERY, np.int64(3), shortlist=np.int64(4))  # type: ignore[arg-type]
+    assert len(found) == len(collection.search(QUERY, 3, shortlist=[np.int64(4)], ef=7)) == 3  # type: ignore[list-item]
+    with pytest.raises(ConfigurationError, match="page"):
+        list(collection.scroll(page=0))
+
+
+def test_what_a_collection_cannot_be_is_told_before_it_is_made(place: dict[str, Any]) -> None:
+    wrongs: list[dict[str, Any]] = [
+        {"tiers": 768},
+        {"tiers": ("768",)},
+        {"tiers": (76.8,)},
+        {"tiers": (768, 100_000)},
+        {"payload_indexes": {"source": "string"}},
+        {"name": 5},
+    ]
+    for wrong in wrongs:
+        with pytest.raises(ConfigurationError):
+            MatryoshkaCollection(**{"name": "docs", "space": SPACE, **place, **wrong})
+    for name in ("url", "path"):
+        with pytest.raises(ConfigurationError, match=name):
+            MatryoshkaCollection("docs", space=SPACE, **{name: ""})  # type: ignore[arg-type]
+
+
+def test_a_name_too_long_for_a_folder_leaves_nothing_behind(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    with pytest.raises(IndexUnavailableError, match="too long"):
+        MatryoshkaCollection("n" * 300, space=SPACE, path=tmp_path).open()
+    gc.collect()
+    assert not recwarn.list
+
+
+def test_half_a_second_is_a_timeout() -> None:
+    with serve() as url:
+        options: dict[str, Any] = {"url": str(url), "timeout": 0.5}
+        with MatryoshkaCollection("docs", space=SPACE, tiers=(8, 32), **options) as made:
+            assert made.count() == 0

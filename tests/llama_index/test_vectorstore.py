@@ -134,6 +134,7 @@ def test_an_index_embeds_each_node_once_and_finds_it(
 def test_a_node_comes_back_as_it_was(open_store: Open, model: Gemini2Embedding) -> None:
     store = open_store()
     given = nodes()
+    given[0].metadata["_id"] = "of another database"
     model(given)
     vectors = [node.embedding for node in given]
     assert store.add(given) == list(TEXTS)
