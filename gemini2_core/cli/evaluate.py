@@ -93,6 +93,9 @@ def _run(options: argparse.Namespace) -> int:
     there = options.path is not None or options.url is not None
     if options.corpus is None and not there:
         raise ConfigurationError("give --corpus, or --path or --url of a collection that holds it")
+    if options.path is not None and not Path(options.path).is_dir():
+        # Opening it would make it.
+        raise ConfigurationError(f"there is no folder {options.path!r}")
     output = Path(options.output)
     output.mkdir(parents=True, exist_ok=True)
     options.cache = options.cache or str(output / _CACHE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -21,7 +22,7 @@ from gemini2_core.model import (
     model_spec,
 )
 
-__all__ = ["Basis", "Estimate", "Finding", "FindingKind", "Interval", "Storage"]
+__all__ = ["Basis", "Estimate", "Finding", "FindingKind", "Interval", "Storage", "check_quotas"]
 
 #: Where the tokens of texts come from: our own estimate of each; the service's count of each; ours
 #: of a sample; ours of each, set right by the service's count of a sample; or they were given.
@@ -32,6 +33,20 @@ FindingKind: TypeAlias = Literal["windows", "cut", "refused"]
 _FLOAT32 = 4
 #: JSON around a text of a batch job's file, and bytes of a token of text; to guess from counts.
 _LINE_BYTES, _TOKEN_BYTES = 400, 4
+
+
+def check_quotas(requests_per_minute: int | None, tokens_per_minute: int | None) -> None:
+    """See that quotas are ones that something gets through.
+
+    Raises:
+        ConfigurationError: One is below 1.
+    """
+    for name, quota in (
+        ("requests_per_minute", requests_per_minute),
+        ("tokens_per_minute", tokens_per_minute),
+    ):
+        if quota is not None and quota < 1:
+            raise ConfigurationError(f"{name}={quota} must be at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +177,12 @@ class Estimate:
             backend: The service.
 
         Raises:
-            ConfigurationError: Negative counts, an unknown model, or one that doesn't read that.
+            ConfigurationError: Counts or quotas that can't be, an unknown model, or one that
+                doesn't read that.
         """
         spec = model_spec(model)
-        if items < 0 or tokens_per_item < 0:
+        check_quotas(requests_per_minute, tokens_per_minute)
+        if items < 0 or not 0 <= tokens_per_item < math.inf:
             raise ConfigurationError("items and tokens_per_item are 0 or more")
         if modality not in spec.dollars_per_million:
             raise ConfigurationError(f"{spec.id} reads no {modality.lower()}")

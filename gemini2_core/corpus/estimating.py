@@ -11,7 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import TypedDict, TypeVar, Unpack
 
-from gemini2_core.corpus.bill import Basis, Estimate, Finding, FindingKind, Interval
+from gemini2_core.corpus.bill import (
+    Basis,
+    Estimate,
+    Finding,
+    FindingKind,
+    Interval,
+    check_quotas,
+)
 from gemini2_core.corpus.item import Item, Source
 from gemini2_core.corpus.measuring import Measured, Meter, local_counts
 from gemini2_core.corpus.sampling import Reservoir, extrapolated, ratio
@@ -106,7 +113,7 @@ def estimate(
 
     Raises:
         InvalidInputError: The source can't be read; its policy says what it lets pass.
-        ConfigurationError: ``exact`` without an embedder, or a sample below 30.
+        ConfigurationError: ``exact`` without an embedder, a sample below 30, a quota below 1.
         ServiceError: The service kept failing to count.
     """
     if exact and embedder is None:
@@ -116,6 +123,7 @@ def estimate(
             f"sample={sample} is too few to say between what the whole lies: "
             f"{_SMALLEST_SAMPLE} or more"
         )
+    check_quotas(requests_per_minute, tokens_per_minute)
     if embedder is not None:
         model, task_type, backend = embedder.model, embedder.task_type, embedder.backend
     spec = model_spec(model)

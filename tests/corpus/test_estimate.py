@@ -437,6 +437,10 @@ async def test_it_is_awaited_too() -> None:
         lambda: estimate(Given(), sample=29),
         lambda: estimate(Given(), model="gpt"),
         lambda: Estimate.of_counts(-1, 5),
+        lambda: Estimate.of_counts(1, float("nan")),
+        lambda: Estimate.of_counts(1, float("inf")),
+        lambda: Estimate.of_counts(1, 5, requests_per_minute=0),
+        lambda: estimate(Given(), tokens_per_minute=-10),
         lambda: Estimate.of_counts(1, 5, modality=Modality.IMAGE, model="gemini-embedding-001"),
     ],
 )

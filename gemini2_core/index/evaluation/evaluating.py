@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -102,11 +103,12 @@ def evaluate(
     """
     begun = time.monotonic()
     others = candidates(embedder, compare, tiers)
-    if any(length < 1 for length in shortlists) or resamples < 1 or margin < 0:
+    if any(length < 1 for length in shortlists) or resamples < 1:
         raise ConfigurationError(
-            f"shortlists={list(shortlists)} and resamples={resamples} must be 1 or more, "
-            f"margin={margin} not below 0"
+            f"shortlists={list(shortlists)} and resamples={resamples} must be 1 or more"
         )
+    if not 0 <= margin < math.inf or seed < 0:
+        raise ConfigurationError(f"margin={margin} and seed={seed} must be 0 or more")
     if collection is not None:
         check_collection(collection, others[0])
     if corpus is None and (collection is None or len(others) > 1):

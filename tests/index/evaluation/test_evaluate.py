@@ -237,6 +237,8 @@ def test_what_doesnt_belong_together_costs_nothing(
         {"shortlists": [0]},
         {"resamples": 0},
         {"margin": -1.0},
+        {"margin": float("nan")},
+        {"seed": -1},
     ],
 )
 def test_arguments_that_cant_work_cost_nothing(
@@ -469,6 +471,9 @@ def test_the_command_asks_a_collection_and_puts_tasks_beside_it(
     assert main([*line, "--collection", "nowhere"]) == 1
     assert "nowhere" in capsys.readouterr().err
     assert not (tmp_path / "index" / "nowhere").exists()
+    assert main([*line, "--path", str(tmp_path / "nowhere")]) == 1
+    assert "there is no folder" in capsys.readouterr().err
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_the_command_names_the_bad_line(
