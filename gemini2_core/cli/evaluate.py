@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,7 +101,7 @@ def _run(options: argparse.Namespace) -> int:
     options.cache = options.cache or str(output / _CACHE)
     others: list[dict[str, str]] = [{}, *({"model": model} for model in options.compare_model)]
     others += [{"task_type": task} for task in options.compare_task]
-    with ExitStack() as opened:
+    with ExitStack() as opened, _told_if_stopped(options.cache):
         own, *compare = [opened.enter_context(_embedder(options, other)) for other in others]
         report = evaluate(
             own,
@@ -135,6 +135,15 @@ def _embedder(options: argparse.Namespace, changed: Mapping[str, str]) -> Gemini
     """The embedder that the options say, but for what is changed, at the model's full size."""
     told = argparse.Namespace(**{**vars(options), **changed})
     return embedder(told, dimensions=model_spec(told.model).full_dimensions)
+
+
+@contextmanager
+def _told_if_stopped(cache: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"gemini2: stopped; what was paid for is kept in {cache}", file=sys.stderr)
+        raise
 
 
 def _see_matplotlib() -> None:

@@ -13,7 +13,15 @@ from gemini2_core.index.evaluation.beir import Document
 from gemini2_core.index.evaluation.report import Cost
 from gemini2_core.index.mark import check_tiers
 from gemini2_core.index.rows import VectorsLike
-from gemini2_core.model import Modality, Side, Vectors, count_tokens, model_spec, prompt_for
+from gemini2_core.model import (
+    Backend,
+    Modality,
+    Side,
+    Vectors,
+    count_tokens,
+    model_spec,
+    prompt_for,
+)
 
 __all__ = ["Candidate", "Embedder", "candidates"]
 
@@ -101,8 +109,15 @@ class Candidate:
         """What was paid so far, and what embedding all of it would cost."""
         if self._own is None:
             return Cost(self.name, self._usage)
-        dollars = model_spec(self._own.model).dollars({Modality.TEXT: self._tokens})
-        return Cost(self.name, self._usage, self._tokens, dollars)
+        spec, tokens = model_spec(self._own.model), {Modality.TEXT: self._tokens}
+        has_batch = self._own.backend is Backend.GEMINI_API
+        return Cost(
+            self.name,
+            self._usage,
+            self._tokens,
+            dollars=spec.dollars(tokens),
+            batch_dollars=spec.dollars(tokens, batch_api=True) if has_batch else None,
+        )
 
     def embed_queries(self, queries: Mapping[str, str]) -> Vectors:
         """Vectors of the queries, text by id, at full size."""

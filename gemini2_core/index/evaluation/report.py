@@ -57,13 +57,15 @@ class Cost:
         paid: What this run sent and was billed for; what a cache knew cost nothing.
         tokens: Estimated text tokens of all documents and queries, prompts included; None for an
             embedder whose prices aren't known here.
-        dollars: Their price online; the Batch API takes half.
+        dollars: Their price online.
+        batch_dollars: Their price by Batch API; None where there is none.
     """
 
     model: str
     paid: Usage
     tokens: int | None = None
     dollars: float | None = None
+    batch_dollars: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,7 +150,7 @@ class EvaluationReport:
                     "cached": cost.paid.cached,
                     "tokens": cost.tokens,
                     "dollars": cost.dollars,
-                    "batch_dollars": None if cost.dollars is None else cost.dollars / 2,
+                    "batch_dollars": cost.batch_dollars,
                 }
                 for cost in self.costs
             ],

@@ -149,8 +149,10 @@ def _cost_line(cost: Cost) -> str:
     if cost.tokens is not None and cost.dollars is not None:
         said += (
             f"; embedding all of it anew, about {cost.tokens:,} text tokens, "
-            f"${cost.dollars:,.4f} online or ${cost.dollars / 2:,.4f} by Batch API"
+            f"${cost.dollars:,.4f} online"
         )
+        if cost.batch_dollars is not None:
+            said += f" or ${cost.batch_dollars:,.4f} by Batch API"
     return said + "."
 
 

@@ -273,6 +273,22 @@ def test_what_is_odd_is_said_and_left_out(embedder: Make) -> None:
     assert "below 50 queries" in report.sentence
 
 
+def test_vertex_has_no_batch_api_to_be_cheaper_by(embedder: Make) -> None:
+    from google.oauth2.credentials import Credentials
+
+    there = embedder(
+        api_key=None,
+        vertexai=True,
+        project="test",
+        location="eu",
+        credentials=Credentials(token="none"),  # type: ignore[no-untyped-call]
+    )
+    report = evaluate(there, [Document("d", "text")], {"q": "x"}, {"q": {"d": 1}}, resamples=2)
+    assert report.costs[0].dollars
+    assert report.costs[0].batch_dollars is None
+    assert "by Batch API" not in str(report)
+
+
 @pytest.mark.parametrize("task", ["CLUSTERING", None])
 def test_a_title_the_model_isnt_told_belongs_to_the_text(
     embedder: Make, emulator: Emulator, task: str | None
