@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from langchain_core.documents import Document
 
+from gemini2_core.content import lines
 from gemini2_core.corpus import (
     BeirSource,
     DocumentsSource,
@@ -18,7 +19,7 @@ from gemini2_core.corpus import (
     Source,
     TableSource,
 )
-from gemini2_core.corpus.sources import SkippedWarning, lines
+from gemini2_core.corpus.sources import SkippedWarning
 from gemini2_core.errors import ConfigurationError, InvalidInputError
 
 GOOD = b'{"_id": "a", "text": "one"}\n'

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
+from gemini2_core.content.lines import count_lines, json_lines
 from gemini2_core.corpus.item import Item
-from gemini2_core.corpus.sources.lines import count_lines, json_lines
 from gemini2_core.corpus.sources.paths import Places, paths_name, read_paths
 from gemini2_core.corpus.sources.points import document_payload
 from gemini2_core.corpus.sources.reading import Broken, CheckedSource, Found, Policy

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from gemini2_core.corpus.item import Item
-from gemini2_core.corpus.sources.lines import (
+from gemini2_core.content.lines import (
     MAX_LINE_BYTES,
     Lines,
     LinesEndError,
     count_lines,
     json_lines,
 )
+from gemini2_core.corpus.item import Item
 from gemini2_core.corpus.sources.paths import PathLike, Places, paths_name, read_paths
 from gemini2_core.corpus.sources.points import document_payload
 from gemini2_core.corpus.sources.reading import (

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
 
-import orjson
-
+from gemini2_core.content.lines import Lines, json_lines
 from gemini2_core.errors import InvalidInputError
 
 __all__ = ["BeirCorpus", "Document", "Qrels", "read_corpus", "read_qrels", "read_queries"]
@@ -18,7 +14,6 @@ __all__ = ["BeirCorpus", "Document", "Qrels", "read_corpus", "read_qrels", "read
 Qrels = dict[str, dict[str, int]]
 """Grade by document id by query id; 0 and below means judged as of no use."""
 
-_GZIP = b"\x1f\x8b"
 _QREL_COLUMNS = (3, 4)
 _SHOWN = 80
 
@@ -155,13 +150,10 @@ def _text(row: Mapping[str, object], where: str) -> str:
 def _objects(path: Path) -> Iterator[tuple[str, Mapping[str, object], str]]:
     """Id, object and place of each line of JSON."""
     seen: set[str] = set()
-    for line, where in _lines(path):
-        try:
-            row = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            raise InvalidInputError(f"{where}: no JSON ({error}): {line[:_SHOWN]!r}") from None
-        if not isinstance(row, dict):
-            raise InvalidInputError(f"{where}: a JSON object is wanted, not {line[:_SHOWN]!r}")
+    for number, row in json_lines(path):
+        where = f"{path}:{number}"
+        if isinstance(row, str):
+            raise InvalidInputError(f"{where}: {row}")
         own = row.get("_id")
         if isinstance(own, bool) or not isinstance(own, str | int) or own == "":
             raise InvalidInputError(f"{where}: '_id' is a string with something in it, not {own!r}")
@@ -174,23 +166,13 @@ def _objects(path: Path) -> Iterator[tuple[str, Mapping[str, object], str]]:
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Each line that isn't blank, and where it is."""
-    number = 0
-    try:
-        with _opened(path) as file:
-            for number, raw in enumerate(file, start=1):
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+    with Lines(path) as lines:
+        try:
+            for line in lines:
                 if line.strip():
-                    yield line, f"{path}:{number}"
-    except UnicodeDecodeError as error:
-        raise InvalidInputError(f"{path}:{number}: not UTF-8 ({error.reason})") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InvalidInputError(f"{path}:{number + 1}: broken gzip ({error})") from None
-
-
-def _opened(path: Path) -> BinaryIO:
-    with path.open("rb") as file:
-        packed = file.read(2) == _GZIP
-    return cast("BinaryIO", gzip.open(path, "rb")) if packed else path.open("rb")
+                    yield line.rstrip("\r\n"), f"{path}:{lines.number}"
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{path}:{lines.number}: {error}") from None
 
 
 def _file(path: str | Path) -> Path:

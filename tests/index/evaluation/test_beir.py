@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gemini2_core.errors import InvalidInputError
@@ -47,8 +47,8 @@ def test_documents_with_and_without_title_plain_and_gzipped(
 @pytest.mark.parametrize(
     ("line", "what"),
     [
-        ("{oops", "no JSON"),
-        ("[1]", "a JSON object"),
+        ("{oops", "isn't JSON"),
+        ("[1]", "no JSON object"),
         ('{"text": "x"}', "'_id'"),
         ('{"_id": "", "text": "x"}', "'_id'"),
         ('{"_id": true, "text": "x"}', "'_id'"),
@@ -122,6 +122,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 identities = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5)
 
 
+@settings(max_examples=30)
 @given(st.lists(st.tuples(identities, texts, texts), unique_by=lambda row: row[0], max_size=8))
 def test_what_was_written_is_read(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]]
