@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
-from gemini2_core.errors import IndexUnavailableError
+from gemini2_core.errors import ClosedError, IndexUnavailableError
 from gemini2_core.index.operations import Operation, Together
 
 __all__ = ["Backend", "InThread"]
@@ -54,9 +55,22 @@ class Backend(Protocol):
 class InThread:
     """The async half of an engine that has none: one thread that works off what it is given."""
 
+    where: str
+
     def __init__(self, name: str) -> None:
         self._thread_name = name
         self._pool: ThreadPoolExecutor | None = None
+        self._process = os.getpid()
+        self._closed = False
+
+    def check_open(self) -> None:
+        """See that it wasn't closed, which another thread may do at any time.
+
+        Raises:
+            ClosedError: It was.
+        """
+        if self._closed:
+            raise ClosedError(f"{self.where} was closed meanwhile")
 
     def run(self, operation: Operation[_T]) -> _T:
         """What the thread runs; each engine has its own."""
@@ -75,15 +89,20 @@ class InThread:
 
     async def arun(self, operation: Operation[_T]) -> _T:
         """Run it in the thread."""
+        self.check_open()
+        if self._process != os.getpid():
+            # A fork has no threads.
+            self._pool, self._process = None, os.getpid()
         if self._pool is None:
             self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=self._thread_name)
         return await asyncio.get_running_loop().run_in_executor(self._pool, self.run, operation)
 
     def close(self) -> None:
-        """End the thread when it has done what it was given."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True)
-            self._pool = None
+        """Refuse what is asked from now on, and end the thread."""
+        self._closed = True
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=self._process == os.getpid())
 
     async def aclose(self) -> None:
         """End the thread, waiting beside the loop."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -57,6 +59,9 @@ _WAITING = 20_000
 # A build holds Python's lock for as long as it takes, so it has a process of its own.
 _BUILD = "import sys, qdrant_edge as e; s = e.EdgeShard.load(sys.argv[1]); s.optimize(); s.close()"
 
+_BACKENDS: weakref.WeakSet[EdgeBackend] = weakref.WeakSet()
+_ABANDONED: list[object] = []
+
 
 class EdgeBackend(InThread):
     """One collection in a folder of its own under ``path``.
@@ -89,6 +94,8 @@ class EdgeBackend(InThread):
         self._lock = threading.RLock()
         self._writer: WriterLock | None = None
         self._shard: qdrant_edge.EdgeShard | None = None
+        self._forked = False
+        _BACKENDS.add(self)
 
     def _place(self, name: str) -> None:
         self._name = name
@@ -103,7 +110,13 @@ class EdgeBackend(InThread):
 
     def run(self, operation: Operation[_T]) -> _T:
         """Do one thing; one after the other, whatever the thread."""
+        if self._forked:
+            raise IndexLockedError(
+                f"{self.where} was opened before this process was forked, and is the other's: "
+                "open it after the fork, in one process, or move to a Qdrant server"
+            )
         with self._lock:
+            self.check_open()
             try:
                 return cast("_T", self._done(operation))
             except Gemini2Error:
@@ -304,6 +317,16 @@ class EdgeBackend(InThread):
                     self._writer.release()
                     self._writer = None
 
+    def _fork(self) -> None:
+        """In a forked process: leave what is open to the other one."""
+        if self._writer is None:
+            return
+        self._forked = True
+        self._lock = threading.RLock()
+        # The engine's threads aren't here: to close it, if only when it is freed, would hang.
+        _ABANDONED.append(self._shard)
+        self._shard = None
+
     # ---- layout
 
     def _tune(self, layout: Layout) -> None:
@@ -345,6 +368,15 @@ class EdgeBackend(InThread):
         if field not in self._opened().info().payload_schema:
             schema = getattr(self._edge.PayloadSchemaType, kind.capitalize())
             self._update("create_field_index", field, schema)
+
+
+def _fork() -> None:
+    for backend in _BACKENDS:
+        backend._fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_fork)
 
 
 def _check_name(name: str) -> None:

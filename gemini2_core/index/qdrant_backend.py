@@ -145,6 +145,7 @@ class QdrantBackend(InThread):
         raise AssertionError("the last wait is None")
 
     def _once(self, operation: Operation[_T], call: Call[_T]) -> _T:
+        self.check_open()
         method, arguments, read = call
         try:
             return read(getattr(self._sync(), method)(**arguments))
@@ -176,6 +177,7 @@ class QdrantBackend(InThread):
             return cast("_T", None)
         method, arguments, read = call
         for wait in self._waits(operation):
+            self.check_open()
             try:
                 answer: Awaitable[object] = getattr(self._async(), method)(**arguments)
                 return read(await answer)
