@@ -49,7 +49,7 @@ def draw(runs: Sequence[Run], path: Path) -> None:
         panels[0][0].set_ylabel(f"recall@{K} against exact search with {LARGE} numbers")
         _legend(panels[0][0], runs[0])
         figure.tight_layout(w_pad=2.2)
-        figure.savefig(path, dpi=150, facecolor=CARD, metadata=_without_date(path))
+        figure.savefig(path, dpi=140, facecolor=CARD, metadata=_without_date(path))
         plt.close(figure)
 
 
@@ -97,15 +97,20 @@ def _curve(axes: Axes, run: Run, rows: Sequence[Row]) -> None:
     x, y = [row.cpu for row in rows], [row.recall for row in rows]
     axes.plot(x, y, color=color, linewidth=1.6, zorder=2)
     axes.scatter(x, y, s=[_area(run, row) for row in rows], color=color, zorder=3)
-    left = rows[0].tiers == (768, LARGE)
-    for close in _close(rows):
-        above = not left and close[-1].recall > 0.98
+    two = rows[0].tiers == (768, LARGE)
+    for n, close in enumerate(_close(rows)):
+        if n == 0:
+            place, align = ((7, -4), "left") if two else ((0, -13), "center")
+        elif two:
+            place, align = (-6, 4), "right"
+        else:
+            place, align = ((0, 7), "center") if close[-1].recall > 0.98 else ((7, -6), "left")
         axes.annotate(
             ", ".join(str(row.shortlist) for row in close),
             (close[-1].cpu, close[-1].recall),
-            xytext=(-6, 4) if left else (0, 7) if above else (6, -8),
+            xytext=place,
             textcoords="offset points",
-            ha="right" if left else "center" if above else "left",
+            ha=align,
             fontsize=8,
             color=color,
         )
@@ -116,7 +121,7 @@ def _close(rows: Sequence[Row]) -> list[list[Row]]:
     groups: list[list[Row]] = []
     for row in rows:
         last = groups[-1][-1] if groups else None
-        if last and row.cpu < 1.12 * last.cpu and row.recall - last.recall < 0.006:
+        if last and row.cpu < 1.2 * last.cpu and row.recall - last.recall < 0.006:
             groups[-1].append(row)
         else:
             groups.append([row])
@@ -133,13 +138,15 @@ def _dot(axes: Axes, run: Run, row: Row, text: str, color: str) -> None:
         linewidths=0,
         zorder=2.5,
     )
+    beside = not row.exact and row.tiers != (768,)
+    away = 5 + _area(run, row) ** 0.5 / 2
     axes.annotate(
         text,
         (row.cpu, row.recall),
-        xytext=(0, -6 - _area(run, row) ** 0.5 / 2),
+        xytext=(away, 0) if beside else (0, -away),
         textcoords="offset points",
-        ha="center",
-        va="top",
+        ha="left" if beside else "center",
+        va="center" if beside else "top",
         fontsize=8.5,
         color=color,
     )

@@ -275,7 +275,7 @@ def measure(
 
 
 def machine() -> str:
-    system = platform.platform(terse=True)
+    system = f"{platform.system()} {platform.machine()}"
     return f"{os.cpu_count()} cores, {system}, Python {platform.python_version()}"
 
 
