@@ -317,6 +317,7 @@ class Estimate:
             "left_out_examples": [str(one) for one in self.problems.examples]
             if self.problems
             else [],
+            "passed_over": {} if self.problems is None else dict(self.problems.passed_over),
         }
 
     def to_json(self) -> str:

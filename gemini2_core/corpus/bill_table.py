@@ -52,7 +52,8 @@ def bill_html(bill: Estimate) -> str:
 
 def _headline(bill: Estimate) -> str:
     vectors = "" if bill.vectors == bill.items else f", {bill.vectors:,} of them get a vector"
-    return f"{bill.source}: {bill.items:,} items{vectors}, with {bill.model}"
+    items = "item" if bill.items == 1 else "items"
+    return f"{bill.source}: {bill.items:,} {items}{vectors}, with {bill.model}"
 
 
 def _tables(bill: Estimate) -> list[_Table]:
@@ -102,7 +103,7 @@ def _time(bill: Estimate) -> _Table:
         rows.append([f"online, at {' and '.join(quotas)}", _span(bill.seconds, _duration)])
     else:
         rows.append(["online", "depends on your quota, which isn't given"])
-    if bill.batch_seconds is not None:
+    if bill.batch_seconds:
         jobs = "1 file" if bill.batch_jobs == 1 else f"{bill.batch_jobs:,} files"
         rows.append(
             [f"Batch API, in {jobs}", f"{_duration(bill.batch_seconds)} is the service's target"]
@@ -125,6 +126,11 @@ def _notes(bill: Estimate) -> list[str]:
     if bill.problems:
         notes.append(f"left out by the source: {bill.problems.total:,}, such as")
         notes += [f"  {problem}" for problem in bill.problems.examples]
+    if bill.problems is not None and (passed := bill.problems.passed_over):
+        most = ", ".join(
+            f"{count:,} {suffix or 'without a suffix'}" for suffix, count in passed.most_common(5)
+        )
+        notes.append(f"not read, since other kinds of files: {passed.total():,} ({most})")
     return notes
 
 

@@ -453,6 +453,7 @@ def test_an_empty_corpus_costs_nothing() -> None:
     found = estimate(DocumentsSource([]))
     assert (found.items, found.tokens, found.dollars.value, found.batch_jobs) == (0, {}, 0, 0)
     assert "0 items" in str(found)
+    assert "Batch API, in" not in str(found)
     assert estimate(DocumentsSource([]), sample=30).dollars == found.dollars
 
 
@@ -471,6 +472,17 @@ def test_the_command_reads_files_and_tables(
     (tmp_path / "a.csv").write_text("id;text\n1;für\n2;two\n", "cp1252")
     assert main(["estimate", *table, "--json", "--delimiter", ";", "--encoding", "cp1252"]) == 0
     assert json.loads(capsys.readouterr().out)["items"] == 2
+
+
+def test_files_of_a_folder_that_are_not_read_are_on_the_bill(tmp_path: Path) -> None:
+    for name in ("a.md", "b.docx", "c.DOCX", "sub/d.webp", "Makefile", ".hidden", ".git/config"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("text")
+    bill = estimate(FilesSource(tmp_path))
+    assert f"{tmp_path}: 1 item, with" in str(bill)
+    assert "other kinds of files: 4 (2 .docx, 1 without a suffix, 1 .webp)" in str(bill)
+    assert bill.to_dict()["passed_over"] == {".docx": 2, ".webp": 1, "": 1}
+    assert "other kinds" not in str(estimate(FilesSource(tmp_path / "a.md")))
 
 
 def test_the_command_reads_a_collection_and_says_what_it_left_out(

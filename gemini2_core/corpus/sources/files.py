@@ -31,6 +31,7 @@ __all__ = ["FilesSource", "ReadingOptions"]
 #: What a folder is searched for: what readers exist for, and what a model may read.
 _DOCUMENTS = frozenset(".htm .html .markdown .md .mdx .pdf .rst .text .txt .xhtml".split())
 _MEDIA = frozenset(".jpeg .jpg .mov .mp3 .mp4 .png .wav".split())
+_READ = _DOCUMENTS | _MEDIA
 
 
 class ReadingOptions(TypedDict, total=False):
@@ -51,7 +52,8 @@ class FilesSource(CheckedSource):
 
     A folder is searched with all its folders: documents by name, then media by name. A picture
     that a document shows is part of that chunk's vector and no item of its own, unless
-    ``linked_media``. Names that begin with a dot are left alone, as are other kinds of files.
+    ``linked_media``. Names that begin with a dot are left alone, as are other kinds of files;
+    these are counted (``problems.passed_over``).
 
     Items carry the chunk's id, its parts, and the heading trail as title; the payload is what
     LangChain's stores write, with the chunk's Markdown as ``page_content``, so that the finished
@@ -132,6 +134,11 @@ class FilesSource(CheckedSource):
                 raise
             except (ConfigurationError, InvalidInputError, OSError) as error:
                 yield Broken(place, str(error))
+        for path in self._paths:
+            others = (
+                one.suffix.lower() for one in _walked(path) if one.suffix.lower() not in _READ
+            )
+            self.problems.passed_over.update(others)
 
     def _chunks(self, path: Path) -> Iterator[Chunk]:
         documents = read(
@@ -157,11 +164,16 @@ def _shown(chunk: Chunk, path: Path) -> Iterator[int]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """The files of a folder that can be read, by name, whatever the file system's order is."""
+    """The files of a folder that can be read."""
+    return (one for one in _walked(folder) if one.suffix.lower() in _READ)
+
+
+def _walked(folder: Path) -> Iterator[Path]:
+    """The files of a folder, by name, whatever the file system's order is."""
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in _DOCUMENTS | _MEDIA:
+            if not name.startswith("."):
                 yield Path(parent, name)
 
 

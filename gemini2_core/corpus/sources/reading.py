@@ -7,6 +7,7 @@ import sqlite3
 import uuid
 import warnings
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol, TypeAlias, get_args, runtime_checkable
@@ -106,11 +107,14 @@ class Problems:
         source: Name of the source.
         counts: How many, by kind.
         examples: The first few of each kind.
+        passed_over: Files of folders that are of no kind that is read, by suffix; no problem, but
+            not there either.
     """
 
     source: str
     counts: dict[ProblemKind, int] = field(default_factory=dict)
     examples: list[Problem] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
 
     def add(self, problem: Problem) -> None:
         """Count one more."""
