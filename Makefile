@@ -11,7 +11,7 @@ ARGS ?=
 # What hangs on google-genai's version; the rest is tested once.
 SDK_TESTS := $(wildcard $(addprefix tests/,embedding contract langchain llama_index))
 
-.PHONY: help demo test test-2.34 test-mteb check format bench bench-chunking bench-retrieval notebooks lock clean
+.PHONY: help demo test test-2.34 test-mteb check format bench bench-chunking bench-retrieval bench-moving notebooks lock clean
 
 help:  ## What there is to make
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ bench: .venv/ready .venv-peers/ready  ## Ours, the peers and the floor, in one i
 
 bench-chunking: .venv/ready  ## CPU and memory of chunking a large corpus; ARGS='--pages 10000'
 	@$(BIN)/python tests/benchmarks/chunking.py $(ARGS)
+
+bench-moving: .venv/ready  ## A move that is killed five times; ARGS="--batch 2000", ARGS="--memory 10000 200000"
+	@$(BIN)/python -m tests.benchmarks.moving $(ARGS)
 
 bench-retrieval: .venv/ready  ## Recall and latency of two passes; ARGS='--points 100000'
 	@$(BIN)/python -m tests.benchmarks.retrieval $(ARGS)

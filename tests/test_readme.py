@@ -1,4 +1,4 @@
-"""The README's Python runs, from top to bottom, on the emulator."""
+"""The Python of the README and of the guide runs, from top to bottom, on the emulator."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from gemini2_core.cli import main
 from gemini2_core.emulator import serve
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+GUIDE = ROOT / "cookbooks" / "moving_a_corpus.md"
 FRAMEWORKS = ("langchain_core", "llama_index.core")
+
+each_page = pytest.mark.parametrize("page", [README, GUIDE], ids=lambda page: page.stem)
 
 
 def python_of(markdown: str) -> str:
@@ -27,11 +31,12 @@ def python_of(markdown: str) -> str:
     return "\n".join(lines)
 
 
-def test_python_blocks_run_on_the_emulator(tmp_path: Path) -> None:
+@each_page
+def test_python_blocks_run_on_the_emulator(page: Path, tmp_path: Path) -> None:
     for framework in FRAMEWORKS:
         pytest.importorskip(framework)
-    script = tmp_path / "README.py"
-    script.write_text(python_of(README.read_text("utf-8")), "utf-8")
+    script = tmp_path / f"{page.stem}.py"
+    script.write_text(python_of(page.read_text("utf-8")), "utf-8")
     (tmp_path / "cookbooks").symlink_to(ROOT / "cookbooks", target_is_directory=True)
     with serve() as emulator:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("GOOGLE_", "GEMINI_"))}
@@ -44,6 +49,7 @@ def test_python_blocks_run_on_the_emulator(tmp_path: Path) -> None:
                 "GOOGLE_GEMINI_BASE_URL": emulator.base_url,
                 "PYTHONPATH": str(ROOT),
                 "PYTHONUTF8": "1",
+                "TMPDIR": str(tmp_path),
             },
             capture_output=True,
             text=True,
@@ -52,11 +58,12 @@ def test_python_blocks_run_on_the_emulator(tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        assert emulator.requests, "the README asked another server"
+        assert emulator.requests, "the page asked another server"
 
 
-def test_links_lead_somewhere() -> None:
-    text = README.read_text("utf-8")
+@each_page
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text("utf-8")
     # Links in code are examples, relative to a media root.
     prose = re.sub(r"(?s)```.*?```|`[^`\n]*`", "", text)
     headings = {
@@ -67,11 +74,22 @@ def test_links_lead_somewhere() -> None:
         if link.startswith("#"):
             assert link[1:] in headings, link
         elif not link.startswith("https://"):
-            assert (ROOT / link).exists(), link
+            assert (page.parent / link).exists(), link
 
 
 def test_named_make_targets_exist() -> None:
     targets = set(re.findall(r"(?m)^([\w.-]+):", (ROOT / "Makefile").read_text("utf-8")))
-    named = set(re.findall(r"(?m)(?:^    |`)make ([\w.-]+)", README.read_text("utf-8")))
+    pages = README.read_text("utf-8") + GUIDE.read_text("utf-8")
+    named = set(re.findall(r"(?m)(?:^    |`)make ([\w.-]+)", pages))
     assert named
     assert named <= targets
+
+
+def test_named_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    there = set(re.findall(r"(?m)^    ([a-z][\w-]+) ", capsys.readouterr().out))
+    pages = README.read_text("utf-8") + GUIDE.read_text("utf-8")
+    named = set(re.findall(r"(?m)(?:^    |`)gemini2 ([a-z][\w-]+)", pages))
+    assert named
+    assert named <= there
