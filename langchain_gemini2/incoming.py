@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,19 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
 from gemini2_core.content import Content, ContentLike
-from gemini2_core.errors import ConfigurationError, Gemini2Error, InvalidInputError
+from gemini2_core.errors import (
+    ConfigurationError,
+    Gemini2Error,
+    IndexUnavailableError,
+    InvalidInputError,
+)
 from gemini2_core.index.ids import point_id
 from gemini2_core.index.modalities import MODALITIES_KEY, modalities_of
 from langchain_gemini2.embeddings import Gemini2Embeddings
 from langchain_gemini2.inputs import Embeddable, contents_of
 from langchain_gemini2.records import METADATA, TEXT
 
-__all__ = ["Incoming", "incoming_contents", "incoming_texts", "only_text"]
+__all__ = ["Incoming", "incoming_contents", "incoming_texts", "only_text", "told_of_all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,7 @@ def incoming_texts(
         zip(texts, metadatas or [{}] * len(contents), strict=True)
     ):
         try:
+            _check_text(text)
             point_id(own[at])
             payload: dict[str, object] = {TEXT: text, METADATA: dict(metadata or {})}
             payload[MODALITIES_KEY] = modalities_of(text, metadata or {})
@@ -136,6 +142,26 @@ def _markdown(content: ContentLike, at: int, embeddings: Embeddings) -> str:
         return read.to_markdown(media_root=root)
     except Gemini2Error as error:
         raise error.at(at) from error.__cause__
+
+
+def _check_text(text: object) -> None:
+    if not isinstance(text, str):
+        raise InvalidInputError(f"a text is wanted, not {text!r}")
+
+
+def told_of_all(error: Gemini2Error, before: Sequence[str]) -> Gemini2Error:
+    """An error in a later piece as one of the whole batch, ``before`` of which is stored."""
+    if not before:
+        return error
+    if (index := error.index) is not None:
+        error.index = index + len(before)
+        error.message = error.message.replace(f"input {index}: ", f"input {error.index}: ", 1)
+    if error.partial is not None:
+        error.partial = replace(error.partial, indices=error.partial.indices + len(before))
+    if isinstance(error, IndexUnavailableError):
+        error.stored = (*before, *error.stored)
+        error.message += f" ({len(before):,} documents before these are stored)"
+    return error
 
 
 def only_text(content: Embeddable) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, Unpack
 
 from langchain_core.documents import Document
@@ -38,6 +38,7 @@ class SearchOptions(TypedDict, total=False):
         ef: Candidates of the graph search.
         hybrid: BM25 of a text query beside the dense passes; if not said, where the collection
             has it, but not where scores are asked to be relevances.
+        score_threshold: Leaves out what scores less.
     """
 
     filter: FilterLike | None
@@ -45,6 +46,7 @@ class SearchOptions(TypedDict, total=False):
     exact: bool
     ef: int | None
     hybrid: bool | None
+    score_threshold: float | None
 
 
 class MatryoshkaSearches(VectorStore):
@@ -71,28 +73,28 @@ class MatryoshkaSearches(VectorStore):
             InvalidInputError: A query that can't be embedded, a filter that can't be read.
             ServiceError: The embedding service or the database kept failing.
         """
-        found = self._search(self._largest.query(query), k, query, first_scores=True, **options)
+        found = self._search(self._vector(query, options), k, query, first_scores=True, **options)
         return self._shown(found)
 
     async def ahits(
         self, query: Embeddable, k: int = _DEFAULT_K, **options: Unpack[SearchOptions]
     ) -> Results:
         """``hits``, awaited."""
-        vector = await self._largest.aquery(query)
+        vector = await self._avector(query, options)
         return self._shown(await self._asearch(vector, k, query, first_scores=True, **options))
 
     def similarity_search(
         self, query: Embeddable, k: int = _DEFAULT_K, **kwargs: Any
     ) -> list[Document]:
         """The ``k`` nearest documents to a text or a content; ``kwargs``: ``SearchOptions``."""
-        return to_documents(self._search(self._largest.query(query), k, query, **kwargs))
+        return to_documents(self._search(self._vector(query, kwargs), k, query, **kwargs))
 
     async def asimilarity_search(
         self, query: Embeddable, k: int = _DEFAULT_K, **kwargs: Any
     ) -> list[Document]:
         """``similarity_search``, awaited."""
         return to_documents(
-            await self._asearch(await self._largest.aquery(query), k, query, **kwargs)
+            await self._asearch(await self._avector(query, kwargs), k, query, **kwargs)
         )
 
     def similarity_search_with_score(
@@ -102,13 +104,15 @@ class MatryoshkaSearches(VectorStore):
 
         In a hybrid search the score is that of the fused ranks.
         """
-        return to_scored(self._search(self._largest.query(query), k, query, **kwargs))
+        return to_scored(self._search(self._vector(query, kwargs), k, query, **kwargs))
 
     async def asimilarity_search_with_score(
         self, query: Embeddable, k: int = _DEFAULT_K, **kwargs: Any
     ) -> list[tuple[Document, float]]:
         """``similarity_search_with_score``, awaited."""
-        return to_scored(await self._asearch(await self._largest.aquery(query), k, query, **kwargs))
+        return to_scored(
+            await self._asearch(await self._avector(query, kwargs), k, query, **kwargs)
+        )
 
     def similarity_search_by_vector(
         self, embedding: list[float], k: int = _DEFAULT_K, **kwargs: Any
@@ -150,7 +154,7 @@ class MatryoshkaSearches(VectorStore):
             aggregate: ``"joint"`` fuses the parts of the query, ``"mean"`` averages them.
             kwargs: See ``SearchOptions``.
         """
-        vector = self._largest.query(content, aggregate)
+        vector = self._vector(content, kwargs, aggregate)
         return to_documents(self._search(vector, k, content, **kwargs))
 
     async def asimilarity_search_by_content(
@@ -162,7 +166,7 @@ class MatryoshkaSearches(VectorStore):
         **kwargs: Any,
     ) -> list[Document]:
         """``similarity_search_by_content``, awaited."""
-        vector = await self._largest.aquery(content, aggregate)
+        vector = await self._avector(content, kwargs, aggregate)
         return to_documents(await self._asearch(vector, k, content, **kwargs))
 
     def max_marginal_relevance_search(
@@ -182,7 +186,7 @@ class MatryoshkaSearches(VectorStore):
             lambda_mult: 1 for the nearest alone, 0 for the most various.
             kwargs: See ``SearchOptions``.
         """
-        vector = self._largest.query(query)
+        vector = self._vector(query, kwargs)
         found = self._search(vector, max(fetch_k, k), query, with_vectors=True, **kwargs)
         return various(vector, found, k, lambda_mult)
 
@@ -195,7 +199,7 @@ class MatryoshkaSearches(VectorStore):
         **kwargs: Any,
     ) -> list[Document]:
         """``max_marginal_relevance_search``, awaited."""
-        vector = await self._largest.aquery(query)
+        vector = await self._avector(query, kwargs)
         found = await self._asearch(vector, max(fetch_k, k), query, with_vectors=True, **kwargs)
         return various(vector, found, k, lambda_mult)
 
@@ -240,6 +244,18 @@ class MatryoshkaSearches(VectorStore):
         found = await self.asimilarity_search_with_score(query, k, **kwargs)
         return [(document, relevance(score)) for document, score in found]
 
+    def _vector(
+        self, query: Embeddable, options: Mapping[str, Any], aggregate: Aggregate = "joint"
+    ) -> VectorsLike:
+        _check_options(options)
+        return self._largest.query(query, aggregate)
+
+    async def _avector(
+        self, query: Embeddable, options: Mapping[str, Any], aggregate: Aggregate = "joint"
+    ) -> VectorsLike:
+        _check_options(options)
+        return await self._largest.aquery(query, aggregate)
+
     def _search(
         self,
         vector: VectorsLike,
@@ -249,13 +265,16 @@ class MatryoshkaSearches(VectorStore):
         with_vectors: bool = False,
         first_scores: bool = False,
         hybrid: bool | None = None,
+        score_threshold: float | None = None,
         **options: Any,
     ) -> Results:
+        _check_options(options)
         text = self._words(query, hybrid, self._collection.open())
         options["filter"] = metadata_filter(options.get("filter"))
-        return self._collection.search(
+        found = self._collection.search(
             vector, k, text=text, with_vectors=with_vectors, first_scores=first_scores, **options
         )
+        return _above(found, score_threshold)
 
     async def _asearch(
         self,
@@ -266,13 +285,16 @@ class MatryoshkaSearches(VectorStore):
         with_vectors: bool = False,
         first_scores: bool = False,
         hybrid: bool | None = None,
+        score_threshold: float | None = None,
         **options: Any,
     ) -> Results:
+        _check_options(options)
         text = self._words(query, hybrid, await self._collection.aopen())
         options["filter"] = metadata_filter(options.get("filter"))
-        return await self._collection.asearch(
+        found = await self._collection.asearch(
             vector, k, text=text, with_vectors=with_vectors, first_scores=first_scores, **options
         )
+        return _above(found, score_threshold)
 
     @staticmethod
     def _words(
@@ -286,3 +308,24 @@ class MatryoshkaSearches(VectorStore):
         if isinstance(self.embeddings, Gemini2Embeddings):
             found.media_root = self.embeddings.media_root
         return found
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """See that a search can be, before its query is embedded.
+
+    Raises:
+        TypeError: An argument that there isn't.
+        InvalidInputError: A filter that can't be read.
+    """
+    if unknown := options.keys() - SearchOptions.__annotations__.keys():
+        raise TypeError(
+            f"a search has no argument {', '.join(sorted(unknown))}; "
+            f"there are {', '.join(SearchOptions.__annotations__)}"
+        )
+    metadata_filter(options.get("filter"))
+
+
+def _above(found: Results, threshold: float | None) -> Results:
+    if threshold is None:
+        return found
+    return Results(hit for hit in found if hit.score >= threshold)

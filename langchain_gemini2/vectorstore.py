@@ -11,12 +11,12 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
 from gemini2_core.embedding import Aggregate
-from gemini2_core.errors import ConfigurationError
+from gemini2_core.errors import ConfigurationError, Gemini2Error
 from gemini2_core.index import CollectionOptions, FilterLike, MatryoshkaCollection
 from gemini2_core.index.modalities import MODALITIES_KEY
 from gemini2_core.model import EmbeddingSpace
 from langchain_gemini2.embeddings import Gemini2Embeddings
-from langchain_gemini2.incoming import Incoming, incoming_contents, incoming_texts
+from langchain_gemini2.incoming import Incoming, incoming_contents, incoming_texts, told_of_all
 from langchain_gemini2.inputs import Embeddable
 from langchain_gemini2.largest import LargestTier
 from langchain_gemini2.records import field_path, metadata_filter, to_document
@@ -92,6 +92,11 @@ class MatryoshkaVectorStore(MatryoshkaSearches):
     def collection(self) -> MatryoshkaCollection:
         """The collection underneath: tiers, counts, scrolling, ``add_tier``, ``drop``."""
         return self._collection
+
+    @property
+    def collection_name(self) -> str:
+        """The collection's name."""
+        return self._collection.name
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._collection!r})"
@@ -214,11 +219,23 @@ class MatryoshkaVectorStore(MatryoshkaSearches):
         metadatas: list[dict[Any, Any]] | None = None,
         *,
         ids: Sequence[str | None] | None = None,
+        force_recreate: bool = False,
         **kwargs: Any,
     ) -> Self:
-        """A store with these texts in it; ``kwargs`` are arguments of the class."""
+        """A store with these texts in it.
+
+        Args:
+            texts: Texts; see ``add_texts``.
+            embedding: The embeddings.
+            metadatas: One a text.
+            ids: One a text.
+            force_recreate: Drop the collection first, whoever made it and whatever is in it.
+            kwargs: Arguments of the class.
+        """
         store = cls(embedding, **kwargs)
         try:
+            if force_recreate and store.collection_name in store.collection.collections():
+                store.collection.drop(unmarked=True)
             store.add_texts(texts, metadatas, ids=ids)
         except BaseException:
             store.close()
@@ -233,14 +250,42 @@ class MatryoshkaVectorStore(MatryoshkaSearches):
         metadatas: list[dict[Any, Any]] | None = None,
         *,
         ids: Sequence[str | None] | None = None,
+        force_recreate: bool = False,
         **kwargs: Any,
     ) -> Self:
         """``from_texts``, awaited."""
         store = cls(embedding, **kwargs)
         try:
+            if force_recreate and store.collection_name in await store.collection.acollections():
+                await store.collection.adrop(unmarked=True)
             await store.aadd_texts(texts, metadatas, ids=ids)
         except BaseException:
             await store.aclose()
+            raise
+        return store
+
+    @classmethod
+    def from_existing_collection(
+        cls, collection_name: str, embedding: Embeddings, **options: Unpack[CollectionOptions]
+    ) -> Self:
+        """A store over a collection, or an alias of one, that is there; to build one makes it.
+
+        Raises:
+            ConfigurationError: It isn't there.
+            IndexMismatchError: It holds other vectors.
+        """
+        store = cls(embedding, collection_name, **options)
+        try:
+            at = store.collection
+            there = sorted({*at.collections(), *at.aliases()})
+            if collection_name not in there:
+                raise ConfigurationError(
+                    f"there is no collection {collection_name!r} at {at.where}; "
+                    f"there are {', '.join(there) or 'none'}"
+                )
+            at.open()
+        except BaseException:
+            store.close()
             raise
         return store
 
@@ -333,18 +378,28 @@ class MatryoshkaVectorStore(MatryoshkaSearches):
     def _add(self, batch: Incoming, aggregate: Aggregate, size: int | None) -> list[str]:
         # Opened before anything is embedded, so that a wrong collection costs nothing.
         hybrid = self._collection.open().hybrid
+        stored: list[str] = []
         for part in batch.parts(size):
-            vectors = self._largest.documents(part, aggregate)
-            words = part.texts if hybrid else None
-            self._collection.add(part.ids, vectors, part.payloads, texts=words)
+            try:
+                vectors = self._largest.documents(part, aggregate)
+                words = part.texts if hybrid else None
+                self._collection.add(part.ids, vectors, part.payloads, texts=words)
+            except Gemini2Error as error:
+                raise told_of_all(error, stored) from error.__cause__
+            stored += part.ids
         return batch.ids
 
     async def _aadd(self, batch: Incoming, aggregate: Aggregate, size: int | None) -> list[str]:
         hybrid = (await self._collection.aopen()).hybrid
+        stored: list[str] = []
         for part in batch.parts(size):
-            vectors = await self._largest.adocuments(part, aggregate)
-            words = part.texts if hybrid else None
-            await self._collection.aadd(part.ids, vectors, part.payloads, texts=words)
+            try:
+                vectors = await self._largest.adocuments(part, aggregate)
+                words = part.texts if hybrid else None
+                await self._collection.aadd(part.ids, vectors, part.payloads, texts=words)
+            except Gemini2Error as error:
+                raise told_of_all(error, stored) from error.__cause__
+            stored += part.ids
         return batch.ids
 
 

@@ -440,6 +440,7 @@ def test_titles_are_told_to_the_model(open_store: Open, emulator: Emulator) -> N
         ({"metadatas": [{}]}, InvalidInputError),
         ({"ids": ["1", "2", "3"]}, InvalidInputError),
         ({"metadatas": [{}, {"path": Path("pump.md")}]}, InvalidInputError),
+        ({"texts": ["pump", None]}, InvalidInputError),
         ({"batch_size": 0}, ConfigurationError),
         ({"shortlist": 3}, TypeError),
     ],
@@ -450,9 +451,36 @@ def test_what_cannot_be_stored_is_not_embedded(
     store = open_store()
     emulator.reset()
     with pytest.raises(error):
-        store.add_texts(["pump", "hose"], **arguments)
+        store.add_texts(**{"texts": ["pump", "hose"], **arguments})
     assert emulator.requests == []
     assert store.collection.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"shortlst": 9}, TypeError),
+        ({"filter": {"n": {"$near": 3}}}, InvalidInputError),
+        ({"filter": lambda document: True}, InvalidInputError),
+    ],
+)
+async def test_a_search_that_cannot_be_is_not_embedded(
+    open_store: Open, emulator: Emulator, arguments: dict[str, Any], error: type[Exception]
+) -> None:
+    store = open_store()
+    store.collection.open()
+    emulator.reset()
+    searches: list[Callable[..., object]] = [
+        store.similarity_search,
+        store.hits,
+        store.max_marginal_relevance_search,
+    ]
+    for search in searches:
+        with pytest.raises(error, match=next(iter(arguments))[:6]):
+            search("pump", **arguments)
+    with pytest.raises(error):
+        await store.asimilarity_search_with_relevance_scores("pump", **arguments)
+    assert emulator.requests == []
 
 
 def test_a_failed_embedding_stores_nothing_of_its_batch(
@@ -473,6 +501,19 @@ def test_batches_are_stored_one_after_the_other(open_store: Open, emulator: Emul
     assert store.add_texts([]) == []
 
 
+async def test_an_error_in_a_later_batch_names_the_text_and_what_is_stored(
+    make: Make, emulator: Emulator
+) -> None:
+    texts = ["part 0", "part 1", "part 2", "", "part 4"]
+    with MatryoshkaVectorStore(make()) as store:
+        with pytest.raises(InvalidInputError, match="input 3: ") as told:
+            store.add_texts(texts, batch_size=2)
+        assert (told.value.index, store.collection.count()) == (3, 2)
+        with pytest.raises(InvalidInputError, match="input 3: ") as told:
+            await store.aadd_texts(texts, batch_size=1)
+        assert (told.value.index, store.collection.count()) == (3, 5)
+
+
 # Making one
 
 
@@ -488,6 +529,23 @@ def test_from_documents_and_again_from_the_folder(
         assert again.collection.tiers == (768, 3072)
         assert again.get_by_ids(["horn"]) == [DOCUMENTS[3]]
         assert emulator.requests == []
+
+
+async def test_langchain_qdrants_arguments_work_here_too(make: Make, tmp_path: Path) -> None:
+    embeddings, cls = make(), MatryoshkaVectorStore
+    with pytest.raises(ConfigurationError, match="'manual'"):
+        cls.from_existing_collection("manual", embeddings, path=tmp_path)
+    assert not any(tmp_path.glob("manual*"))  # noqa: ASYNC240  # a test has time
+    place: dict[str, Any] = {"collection_name": "manual", "path": tmp_path}
+    for texts in (["pump", "hose"], ["valve"]):
+        with cls.from_texts(texts, embeddings, force_recreate=True, **place) as store:
+            assert (store.collection_name, store.collection.count()) == ("manual", len(texts))
+    with cls.from_existing_collection("manual", embeddings, path=tmp_path) as store:
+        retriever = store.as_retriever(search_kwargs={"score_threshold": 0.9})
+        assert [found.page_content for found in retriever.invoke("valve")] == []
+        assert len(store.similarity_search("valve", score_threshold=-1)) == 1
+    async with await cls.afrom_texts(["a"], embeddings, force_recreate=True, **place) as store:
+        assert await store.collection.acount() == 1
 
 
 async def test_afrom_texts(make: Make) -> None:
