@@ -7,7 +7,6 @@ import mimetypes
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from langchain_core.documents import Document
@@ -116,7 +115,7 @@ def search_tool(
         modalities=modalities,
         k=k,
         max_k=max(max_k, k),
-        files=query_root is not None,
+        query_root=query_root,
     )
     search = _Search(
         asking=asking,
@@ -124,10 +123,9 @@ def search_tool(
         retriever=retriever if retriever and retriever.search_type != "similarity" else None,
         options={one: value for one, value in options.items() if one not in ("k", "filter")},
         always=options.get("filter"),
-        limits=Limits(frozenset(show), max_media, max_bytes, max_characters),
+        limits=Limits(show, max_media, max_bytes, max_characters),
         media_root=media_root,
         allow_remote=allow_remote,
-        query_root=None if query_root is None else Path(query_root),
     )
 
     def run(**arguments: Any) -> tuple[list[Block], list[Document]]:
@@ -164,7 +162,6 @@ class _Search:
     limits: Limits
     media_root: str | os.PathLike[str] | None
     allow_remote: bool
-    query_root: Path | None
 
     def run(self, arguments: Mapping[str, object]) -> tuple[list[Block], list[Document]]:
         try:
@@ -194,7 +191,7 @@ class _Search:
         """What is asked, what is embedded for it, and the options of the search."""
         asked = self.asking.read(arguments)
         where = asked.filter(self.always, prefix="metadata")
-        return asked, asked.content(self.query_root), {**self.options, "filter": where}
+        return asked, asked.content(), {**self.options, "filter": where}
 
     def _blocks(self, asked: Asked, found: Sequence[Document]) -> list[Block]:
         if not found:

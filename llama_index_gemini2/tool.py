@@ -106,16 +106,15 @@ def search_tool(
     if media_root is None and model is not None:
         media_root = model.media_root
     asking = Asking(
-        fields=fields, modalities=modalities, k=k, max_k=max(max_k, k), files=query_root is not None
+        fields=fields, modalities=modalities, k=k, max_k=max(max_k, k), query_root=query_root
     )
     search = _Search(
         asking=asking,
         retriever=retriever,
         model=model,
-        limits=Limits(frozenset(show), max_media, max_bytes, max_characters),
+        limits=Limits(show, max_media, max_bytes, max_characters),
         media_root=media_root,
         allow_remote=allow_remote,
-        query_root=None if query_root is None else Path(query_root),
         name=name,
     )
 
@@ -154,7 +153,6 @@ class _Search:
     limits: Limits
     media_root: str | os.PathLike[str] | None
     allow_remote: bool
-    query_root: Path | None
     name: str
 
     def run(self, arguments: Mapping[str, object]) -> _Answered:
@@ -162,7 +160,7 @@ class _Search:
             asked = self.asking.read(arguments)
             query: QueryBundle | str = asked.query
             if asked.file is not None and self.model is not None:
-                query = self.model.get_query_bundle(asked.content(self.query_root))
+                query = self.model.get_query_bundle(asked.content())
             found = self._narrowed(asked).retrieve(query)
             blocks = self._blocks(asked, found)
         except (InvalidInputError, ServiceError) as error:
@@ -174,7 +172,7 @@ class _Search:
             asked = self.asking.read(arguments)
             query: QueryBundle | str = asked.query
             if asked.file is not None and self.model is not None:
-                content = await asyncio.to_thread(asked.content, self.query_root)
+                content = await asyncio.to_thread(asked.content)
                 query = await self.model.aget_query_bundle(content)
             found = await self._narrowed(asked).aretrieve(query)
             blocks = await asyncio.to_thread(self._blocks, asked, found)

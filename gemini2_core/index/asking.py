@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -83,6 +84,7 @@ class Asked:
         fields: Conditions on the metadata, as ``read_filter`` takes them.
         modality: What every result must hold, or None.
         file: The file to search with, as the model named it, or None.
+        root: The folder that the file must lie in, or None.
     """
 
     query: str
@@ -90,21 +92,19 @@ class Asked:
     fields: Mapping[str, object]
     modality: str | None = None
     file: str | None = None
+    root: Path | None = None
 
-    def content(self, root: Path | None) -> str | list[str | Media]:
+    def content(self) -> str | list[str | Media]:
         """What is embedded: the words, the file, or both together.
-
-        Args:
-            root: The folder that the file must lie in.
 
         Raises:
             InvalidInputError: It doesn't, isn't there, or is nothing that can be embedded.
         """
         if self.file is None:
             return self.query
-        if root is None:
+        if self.root is None:
             raise InvalidInputError("this search takes words, not files")
-        path = resolve_path(self.file, root)
+        path = resolve_path(self.file, self.root)
         medium = Media.from_path(path, fragment=parse_fragment(self.file.partition("#")[2]))
         return [self.query, medium] if self.query else [medium]
 
@@ -133,10 +133,10 @@ class Asking:
         modalities: The modalities that may be asked for; () for none.
         k: How many results if the model doesn't say.
         max_k: How many it may ask for.
-        files: Let it search with a file that it names.
+        query_root: The folder with files that it may search with; None for none.
 
     Raises:
-        ConfigurationError: A field or modality that can't be, ``k`` out of range.
+        ConfigurationError: A field or modality that can't be, ``k`` out of range, no such folder.
     """
 
     def __init__(
@@ -146,8 +146,14 @@ class Asking:
         modalities: Sequence[str] = MODALITIES,
         k: int = 4,
         max_k: int = 10,
-        files: bool = False,
+        query_root: str | os.PathLike[str] | None = None,
     ) -> None:
+        if fields is not None and not isinstance(fields, Mapping):
+            raise ConfigurationError(
+                f"fields= is a mapping, such as {{'page': int}}, not {fields!r}"
+            )
+        if isinstance(modalities, str):
+            raise ConfigurationError(f"modalities= is a list, such as [{modalities!r}]")
         if not 1 <= k <= max_k:
             raise ConfigurationError(f"k={k} must be from 1 to max_k={max_k}")
         if strange := set(modalities) - set(MODALITIES):
@@ -155,9 +161,14 @@ class Asking:
                 f"there is no modality {', '.join(map(repr, sorted(strange)))}; "
                 f"there are {', '.join(MODALITIES)}"
             )
+        self._root = None if query_root is None else Path(query_root)
+        if self._root is not None and not self._root.is_dir():
+            raise ConfigurationError(f"query_root={str(query_root)!r} is no folder")
         self._k = k
         self._fields = {name: _field(name, given) for name, given in (fields or {}).items()}
-        self.schema: type[BaseModel] = _schema(self._fields, modalities, k, max_k, files=files)
+        self.schema: type[BaseModel] = _schema(
+            self._fields, modalities, k, max_k, files=self._root is not None
+        )
 
     def read(self, arguments: Mapping[str, object]) -> Asked:
         """The search that a model's arguments stand for.
@@ -179,6 +190,7 @@ class Asking:
             fields=read.get("filters") or {},
             modality=read.get("modality"),
             file=read.get("file"),
+            root=self._root,
         )
 
     def refusal(self, error: ValidationError) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -46,13 +46,15 @@ class Limits:
         ConfigurationError: Media that there aren't.
     """
 
-    modalities: frozenset[str]
+    modalities: Collection[str]
     media: int
     bytes: int
     characters: int
 
     def __post_init__(self) -> None:
-        if unknown := self.modalities - set(MEDIA):
+        if isinstance(self.modalities, str):
+            raise ConfigurationError(f"show= is a list, such as [{self.modalities!r}]")
+        if unknown := set(self.modalities) - set(MEDIA):
             raise ConfigurationError(f"show= takes {', '.join(MEDIA)}, not {sorted(unknown)}")
 
 
@@ -88,7 +90,8 @@ class Answer(Generic[_Medium]):
         if len(text) <= room:
             self.say(text)
         else:
-            self.say(f"{text[:room]}\n[left out: {len(text) - room} more characters of text]")
+            told = f"[left out: {len(text) - room} more characters of text]"
+            self.say(f"{text[:room]}\n{told}" if room else told)
 
     def show(
         self, medium: _Medium, modality: Modality, mime_type: str, size: int, data: str | bytes

@@ -469,7 +469,11 @@ def test_the_developers_mistakes_are_raised(make: Make, store: MatryoshkaVectorS
         {"k": 0},
         {"modalities": ["smell"]},
         {"show": ["text"]},
+        {"show": "image"},
+        {"modalities": "image"},
         {"fields": {"$or": str}},
+        {"fields": ["n"]},
+        {"query_root": "nowhere"},
     ):
         with pytest.raises(ConfigurationError):
             search_tool(store, **wrong)
