@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
+import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -172,10 +174,14 @@ def test_what_the_service_was_recorded_to_bill_is_what_is_said(
     assert values(estimate(Given(*items), task_type=task)) == billed
 
 
-def test_a_manual_with_pictures_sound_film_and_pdf_is_counted_by_modality(make: Make) -> None:
+def test_a_manual_with_pictures_sound_film_and_pdf_is_counted_by_modality(
+    make: Make, emulator: Emulator
+) -> None:
     source = FilesSource(CORPUS)
     found = estimate(source)
     paid = pay(make(), list(source))
+    sent = sum(len(json.dumps(request.body)) for request in emulator.requests)
+    assert sent < found.request_bytes < 1.2 * sent
     billed, said = paid.pop(Modality.TEXT), values(found)
     # What a PDF page says can be read only about as the service reads it.
     assert said.pop(Modality.TEXT) == pytest.approx(billed, rel=0.03)
@@ -283,6 +289,17 @@ def test_intervals_hold_as_often_as_they_say() -> None:
         ratios += factor.low <= sum(others) <= factor.high
     assert 0.90 < hits / 300 <= 1
     assert 0.90 < ratios / 300 <= 1
+
+
+def test_an_interval_is_that_of_theory() -> None:
+    values = [float(n * n % 37) for n in range(60)]
+    found = extrapolated(values, 100)
+    # Of a sample that isn't put back.
+    error = 100 * math.sqrt(statistics.variance(values) / 60 * (1 - 60 / 100))
+    assert found.value == pytest.approx(100 * statistics.mean(values))
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * error)
+    doubled = ratio([2 * one for one in values], values, 100)
+    assert (doubled.low, doubled.high) == (2, 2), "where the ratio is the same for all, it is sure"
 
 
 def test_a_reservoir_draws_each_with_the_same_chance() -> None:
