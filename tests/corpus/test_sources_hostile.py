@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,7 @@ def test_a_line_longer_than_memory_bears_is_an_error_and_the_next_is_read(
     path = corpus(tmp_path, b'{"_id": "b", "text": "%s"}\n' % (b"x" * 3_000_000))
     with pytest.raises(InvalidInputError, match=r"line 2: the line is longer than 1 MB"):
         list(BeirSource(path))
-    with pytest.warns(SkippedWarning):
+    with pytest.warns(SkippedWarning, match="left out 1 "):
         assert [i.id for i in BeirSource(path, policy=Policy.lenient())] == ["a", "z"]
 
 
@@ -254,6 +255,28 @@ def test_an_unreadable_file_is_told_and_the_others_are_read(tmp_path: Path) -> N
         assert [item.payload["page_content"] for item in source] == ["Readable."]
     told = "\n".join(map(str, source.problems.examples))
     assert all(f"{name}: " in told for name in ("a.md", "b.md", "c.pdf", "d.md"))
+
+
+def test_a_folder_that_can_not_be_looked_into_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "locked", "z"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "page.md").write_text(f"Page {name}.")
+    real = os.scandir
+
+    def scandir(path: str | Path) -> Iterator[os.DirEntry[str]]:
+        # Permissions don't hold for root, who may run the tests.
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(InvalidInputError, match=r"locked: .*Permission denied"):
+        list(FilesSource(tmp_path))
+    source = FilesSource(tmp_path, policy=Policy.lenient())
+    with pytest.warns(SkippedWarning, match=r"left out 1 .*locked: .*Permission denied"):
+        assert [item.payload["page_content"] for item in source] == ["Page a.", "Page z."]
 
 
 def test_nothing_is_written_into_a_folder_that_is_read(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
@@ -126,6 +126,8 @@ class FilesSource(CheckedSource):
                 continue
             place = index * PLACES
             try:
+                if path.is_dir():
+                    os.scandir(path).close()  # says why it can't be looked into
                 for number, chunk in enumerate(self._chunks(path), start=1):
                     if not self._linked_media:
                         linked.update(_shown(chunk, path))
@@ -164,13 +166,17 @@ def _shown(chunk: Chunk, path: Path) -> Iterator[int]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """The files of a folder that can be read."""
-    return (one for one in _walked(folder) if one.suffix.lower() in _READ)
+    """The files of a folder that can be read, and the folders in it that can't be looked into."""
+    closed: list[OSError] = []
+    for one in _walked(folder, closed.append):
+        if one.suffix.lower() in _READ:
+            yield one
+    yield from (Path(error.filename) for error in closed)
 
 
-def _walked(folder: Path) -> Iterator[Path]:
+def _walked(folder: Path, failed: Callable[[OSError], object] | None = None) -> Iterator[Path]:
     """The files of a folder, by name, whatever the file system's order is."""
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=failed):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith("."):
