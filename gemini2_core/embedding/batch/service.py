@@ -100,6 +100,7 @@ class JobService:
         self._secret = secret
         self._retry_seconds = retry_seconds
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="gemini2-batch")
+        self._asked: dict[str, asyncio.Future[RemoteJob]] = {}
 
     async def upload(self, path: Path, name: str, mime_type: str, *, fresh: bool) -> RemoteFile:
         """Put a file there under a name of ours; one that is there already, whole, is kept.
@@ -200,8 +201,10 @@ class JobService:
 
         deadline, failures = time.monotonic() + self._retry_seconds, 0
         while True:
+            # A thread can't be stopped: whoever interrupts this mustn't forget that it asks.
+            asked = self._asked[display_name] = asyncio.ensure_future(self._in_thread(once))
             try:
-                return await self._in_thread(once)
+                return await asyncio.shield(asked)
             except Exception as error:
                 fault = read_fault(error, self._secret)
                 if fault.remedy is not Remedy.RETRY:
@@ -225,7 +228,10 @@ class JobService:
         return await self._call(lambda: _remote_job(self._client().batches.get(name=name)))
 
     async def find_job(self, display_name: str) -> RemoteJob | None:
-        """The job we called so, if there is one."""
+        """The job we called so, if there is one; a request for it that is under way is awaited."""
+        asked = self._asked.pop(display_name, None)
+        if asked is not None:
+            await asyncio.wait([asked])
         return await self._call(lambda: self._find_job(display_name))
 
     def _find_job(self, display_name: str) -> RemoteJob | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +14,7 @@ import numpy as np
 import orjson
 import pytest
 from google import genai
+from google.genai.batches import Batches
 
 from gemini2_core import Gemini2Embedder
 from gemini2_core.embedding.batch import BatchRecord
@@ -193,6 +195,33 @@ def test_nobody_knows_whether_a_job_was_made_until_the_list_tells(
     with pytest.raises(UncertainError, match="it isn't known whether there is one"):
         run.submit([("k", "a text")])
     monkeypatch.setattr(JobService, "_find_job", real)
+    assert run.wait(10).done == 1
+    assert len(jobs(emulator)) == 1
+
+
+def test_a_request_for_a_job_that_was_interrupted_is_not_made_twice(
+    emulator: Emulator, open_run: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while the service is asked for a job; the next call of the same process goes on."""
+    real, asked, answered = Batches.create_embeddings, threading.Event(), threading.Event()
+
+    def slow(self: Batches, **options: Any) -> object:
+        asked.set()
+        assert answered.wait(10)
+        return real(self, **options)
+
+    monkeypatch.setattr(Batches, "create_embeddings", slow)
+    run = open_run()
+
+    async def interrupted() -> None:
+        submitting = asyncio.ensure_future(run.asubmit([("k", "a text")]))
+        await asyncio.to_thread(asked.wait, 10)
+        submitting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await submitting
+
+    asyncio.run(interrupted())
+    threading.Timer(0.2, answered.set).start()
     assert run.wait(10).done == 1
     assert len(jobs(emulator)) == 1
 
