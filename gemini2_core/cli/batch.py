@@ -60,8 +60,8 @@ def _add_submit(actions: Commands) -> None:
     submit = actions.add_parser(
         "submit",
         help="start jobs for a corpus",
-        description="Start jobs for a corpus. Interrupted, the same command goes on. Exit status: "
-        "3 if some of it can't be embedded.",
+        description="Start jobs for a corpus. Interrupted, the same command goes on; what was "
+        "given up meanwhile is tried again. Exit status: 3 if some of it can't be embedded.",
     )
     add_source(submit, lenient=True)
     default = BatchSettings()

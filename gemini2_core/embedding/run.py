@@ -9,7 +9,7 @@ import random
 import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -100,12 +100,14 @@ class Outcome:
         done: bool (items,): which rows are filled.
         error: Why rows are missing; None if none is.
         place: The item the error is about, or None if it isn't about one.
+        refused: Why each item can't be embedded that can't, by its place.
     """
 
     rows: Vectors
     done: npt.NDArray[np.bool_]
     error: Gemini2Error | None = None
     place: int | None = None
+    refused: dict[int, Gemini2Error] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -512,6 +514,7 @@ class Run:
 
     def _give_up(self, error: Gemini2Error, place: int) -> None:
         """This item can't be embedded; the others go on. The first one is reported."""
+        self.outcome.refused[place] = error
         if self.stopped:
             return  # that is why the most rows are missing
         if self.outcome.place is None or place < self.outcome.place:

@@ -59,31 +59,44 @@ class KeptContents:
             known.update((str(key), str(digest)) for key, digest in self._file.rows(query, *some))
         return known
 
+    def given_up(self, keys: Sequence[str]) -> set[str]:
+        """Those keys whose contents lack a line that was given up, and might work another time."""
+        found: set[str] = set()
+        for some in some_at_a_time(keys):
+            query = (
+                "SELECT c.key FROM contents c JOIN pieces p ON p.content = c.id "  # noqa: S608
+                f"JOIN lines l ON l.id = p.line WHERE l.status = {FAILED} AND l.permanent = 0 "
+                f"AND c.key IN ({','.join('?' * len(some))})"
+            )
+            found.update(str(key) for (key,) in self._file.rows(query, *some))
+        return found
+
     def add(self, contents: Iterable[NewContent]) -> Usage:
         """Keep contents and those of their lines that aren't there yet; returns what was saved."""
         duplicates = cached = 0
         with self._file.change() as database:
-            for key, digest, pieces, error, forgotten in contents:
-                content = database.execute(
-                    "INSERT INTO contents (key, digest, error, forgotten) VALUES (?, ?, ?, ?)",
-                    (key, digest, error, forgotten),
-                ).lastrowid
-                count_up(database, "contents")
-                if error is not None:
-                    count_up(database, "refused")
-                for place, (line, weight) in enumerate(pieces):
-                    number = _known_line(database, line.digest)
-                    if number is None:
-                        number = _insert_line(database, line)
+            for content in contents:
+                number = _insert_content(database, content)
+                for place, (line, weight) in enumerate(content.pieces):
+                    known = _known_line(database, line)
+                    if known is None:
+                        known = _insert_line(database, line)
                         cached += line.row is not None
                     else:
                         duplicates += 1
                     database.execute(
-                        "INSERT INTO pieces VALUES (?, ?, ?, ?)", (content, place, number, weight)
+                        "INSERT INTO pieces VALUES (?, ?, ?, ?)", (number, place, known, weight)
                     )
             saved = Usage(duplicates=duplicates, cached=cached)
             pay(database, saved)
         return saved
+
+    def try_again(self, contents: Iterable[NewContent]) -> None:
+        """Free the lines of known contents that were given up, as if they had never been tried."""
+        with self._file.change() as database:
+            for content in contents:
+                for line, _ in content.pieces:
+                    _known_line(database, line)
 
     def settled(self, after: int, count: int) -> tuple[list[Settled], int | None]:
         """Of the next contents by id those that are settled, and where to go on; None at the end.
@@ -157,30 +170,59 @@ def content_digest(lines: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _known_line(database: sqlite3.Connection, digest: str) -> int | None:
-    found = database.execute("SELECT id FROM lines WHERE digest = ?", (digest,)).fetchone()
-    return None if found is None else whole(found[0])
+def _insert_content(database: sqlite3.Connection, content: NewContent) -> int | None:
+    number = database.execute(
+        "INSERT INTO contents (key, digest, error, forgotten) VALUES (?, ?, ?, ?)",
+        (content.key, content.digest, content.error, content.forgotten),
+    ).lastrowid
+    count_up(database, "contents")
+    if content.error is not None:
+        count_up(database, "refused")
+    return number
+
+
+def _known_line(database: sqlite3.Connection, line: Line) -> int | None:
+    """A line that is there already; one that was given up is free again, if that may help."""
+    found = database.execute(
+        "SELECT id, status = ? AND NOT permanent FROM lines WHERE digest = ?", (FAILED, line.digest)
+    ).fetchone()
+    if found is None:
+        return None
+    number, given_up = whole(found[0]), found[1]
+    if given_up:
+        database.execute(
+            "UPDATE lines SET status = ?, tries = 0, error = NULL WHERE id = ?", (OPEN, number)
+        )
+        count_up(database, "failed", -1)
+        _keep_line(database, number, line)
+    return number
 
 
 def _insert_line(database: sqlite3.Connection, line: Line) -> int:
-    status = OPEN if line.row is None else DONE
     number = database.execute(
-        "INSERT INTO lines (digest, status, size, tokens, cache_key) VALUES (?, ?, ?, ?, ?)",
-        (line.digest, status, line.size, json.dumps(line.tokens), line.cache_key),
+        "INSERT INTO lines (digest, size, tokens, cache_key) VALUES (?, ?, ?, ?)",
+        (line.digest, line.size, json.dumps(line.tokens), line.cache_key),
     ).lastrowid
     assert number is not None
     count_up(database, "lines")
+    if line.row is None:
+        for kind, tokens in line.tokens.items():
+            count_up(database, kind, tokens)
+    _keep_line(database, number, line)
+    return number
+
+
+def _keep_line(database: sqlite3.Connection, number: int, line: Line) -> None:
+    """What an open line is made of, or the vector that a cache has of it."""
     if line.row is not None:
+        database.execute("UPDATE lines SET status = ? WHERE id = ?", (DONE, number))
         database.execute("INSERT INTO vectors VALUES (?, ?)", (number, pack_row(line.row)))
         count_up(database, "done")
-        return number
-    for kind, tokens in line.tokens.items():
-        count_up(database, kind, tokens)
+        return
     database.execute("INSERT INTO bodies VALUES (?, ?)", (number, line.body))
     for digest, data in line.media.items():
         database.execute("INSERT OR IGNORE INTO media VALUES (?, ?)", (digest, data))
         database.execute("INSERT INTO line_media VALUES (?, ?)", (number, digest))
-    return number
 
 
 def _drop_unused(database: sqlite3.Connection, line: tuple[int]) -> None:

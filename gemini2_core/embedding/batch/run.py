@@ -81,7 +81,8 @@ class BatchRun(BatchRecord):
 
         The contents may be a generator of any length: a few hundred are in memory at a time, and
         a job starts as soon as it's full. A key that is known is passed over, so that after a
-        crash the same can be submitted again.
+        crash the same can be submitted again; what was given up is then tried anew, unless its
+        request is at fault.
 
         Args:
             contents: Key, content and (if it has one) title of each.

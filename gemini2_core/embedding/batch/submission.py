@@ -102,24 +102,33 @@ class Submission:
     async def keep(self, entries: Sequence[Entry]) -> int:
         """Keep those whose keys aren't known yet; returns how many they are.
 
+        Those that were given up, and might work another time, are free for another job.
+
         Raises:
             InvalidInputError: One can't be embedded, or its key stands for another content; those
                 before it are kept.
         """
-        new, wrong = await asyncio.to_thread(self._unknown, entries)
-        doubtful = [e for e in new if e.plan is not None and any(e.plan.doubtful())]
+        new, again, wrong = await asyncio.to_thread(self._unsettled, entries)
+        doubtful = [e for e in new + again if e.plan is not None and any(e.plan.doubtful())]
         if doubtful:
             engine = await self._origin.engine()
             await asyncio.gather(*(self._settle(engine, entry) for entry in doubtful))
         await asyncio.to_thread(self._add, new)
+        if again:
+            await asyncio.to_thread(self._try_again, again)
         if wrong is not None:
             raise wrong
         return len(new)
 
-    def _unknown(self, entries: Sequence[Entry]) -> tuple[list[Entry], InvalidInputError | None]:
-        """Those whose keys are new, up to one whose key stands for another content."""
-        known = self._state.contents.digests([entry.key for entry in entries])
+    def _unsettled(
+        self, entries: Sequence[Entry]
+    ) -> tuple[list[Entry], list[Entry], InvalidInputError | None]:
+        """Those that are new and that were given up, up to one whose key is another content's."""
+        keys = [entry.key for entry in entries]
+        known = self._state.contents.digests(keys)
+        given_up = self._state.contents.given_up(keys) if known else set()
         new: list[Entry] = []
+        again: list[Entry] = []
         for entry in entries:
             digest = known.setdefault(entry.key, "")
             if not digest:
@@ -130,8 +139,10 @@ class Submission:
                     f"the key {entry.key!r} was submitted with another content: keys are for good "
                     "in a run, so give the changed content a new one"
                 )
-                return new, InvalidInputError(told)
-        return new, None
+                return new, again, InvalidInputError(told)
+            elif entry.key in given_up:
+                again.append(entry)
+        return new, again, None
 
     async def _settle(self, engine: Engine, entry: Entry) -> None:
         assert entry.plan is not None
@@ -153,6 +164,11 @@ class Submission:
         self._origin.spent(self._state.contents.add(kept))
         if bad is not None:
             raise bad
+
+    def _try_again(self, entries: Sequence[Entry]) -> None:
+        contents = [self._new_content(entry) for entry in entries]
+        self._look_up(contents)
+        self._state.contents.try_again(contents)
 
     def _new_content(self, entry: Entry) -> NewContent:
         if entry.plan is not None and entry.error is None:

@@ -8,6 +8,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -27,7 +28,13 @@ from gemini2_core.embedding.batch.service import JobService, RemoteJob, Uncertai
 from gemini2_core.embedding.batch.state import State
 from gemini2_core.embedding.cache import pack_row
 from gemini2_core.embedding.result import Usage
-from gemini2_core.errors import DailyQuotaError, Gemini2Error, QuotaError, ServiceError
+from gemini2_core.errors import (
+    DailyQuotaError,
+    Gemini2Error,
+    InvalidInputError,
+    QuotaError,
+    ServiceError,
+)
 from gemini2_core.model import BATCH_EXPIRY_SECONDS, Modality
 
 __all__ = ["Work"]
@@ -363,10 +370,6 @@ class Work:
         keys = self.state.lines.cache_keys(list(rows))
         self.origin.cache.mset([(key, pack_row(rows[line])) for line, key in keys.items()])
 
-    async def _keep(self, outcomes: list[Outcome], usage: Usage) -> None:
-        await _thread(lambda: self.state.lines.keep(outcomes, usage, tries=self.tries))
-        self.origin.spent(usage)
-
     async def _embed_failed(self) -> None:
         """Embed online what came back with an error; what fails there too is given up."""
         after = 0
@@ -375,15 +378,17 @@ class Work:
             items = [item_of(line.body, self.state.lines.media_of(line.id)) for line in some]
             run = (await self.origin.engine()).run(items, self.dimensions)
             outcome = await run.go()
-            told = str(outcome.error or "")
             outcomes = [
                 Outcome(line.id, fit_row(outcome.rows[place], self.dimensions))
-                if outcome.done[place]
-                else Outcome(line.id, None, told, permanent=place == outcome.place)
                 for place, line in enumerate(some)
-                if outcome.done[place] or outcome.place is not None
+                if outcome.done[place]
             ]
-            await self._keep(outcomes, run.usage)
+            outcomes += [
+                Outcome(some[place].id, None, str(error), isinstance(error, InvalidInputError))
+                for place, error in outcome.refused.items()
+            ]
+            await _thread(partial(self.state.lines.keep, outcomes, run.usage, tries=0))
+            self.origin.spent(run.usage)
             if outcome.error is not None and outcome.place is None:
                 raise outcome.error
 

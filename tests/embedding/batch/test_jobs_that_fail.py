@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gemini2_core import Gemini2Embedder
+from gemini2_core import Gemini2Embedder, Media
 from gemini2_core.embedding.batch import work
 from gemini2_core.embedding.batch.service import JobService
 from gemini2_core.emulator import Emulator
@@ -122,6 +122,51 @@ def test_failed_lines_can_be_embedded_online(
     assert 0 < done < 20
     online = embedder.embed_documents([text for _, text in KEYED]).usage.dollars / 20
     assert run.usage.dollars == pytest.approx(online * (20 - done) + online / 2 * done, rel=0.1)
+
+
+def test_each_line_that_fails_online_too_says_why_and_takes_no_other_with_it(
+    emulator: Emulator, open_run: Open, right: dict[str, bytes]
+) -> None:
+    emulator.configure(batch_outcome="fail_lines")
+    run = open_run(on_failed="online")
+    lost = [
+        (f"lost {n}", Media.from_uri(f"{emulator.base_url}/v1beta/files/lost-{n}", "image/png"))
+        for n in range(3)
+    ]
+    run.submit([*KEYED[:10], *lost, *KEYED[10:]])
+    run.wait(10)
+    assert vectors(run) == right
+    assert len(jobs(emulator)) == 1
+    errors = {key: str(error) for key, _, error in run.collect() if error is not None}
+    assert sorted(errors) == ["lost 0", "lost 1", "lost 2"]
+    assert all(f"lost-{n}" in errors[f"lost {n}"] for n in range(3))
+
+
+def test_what_was_given_up_is_tried_again_when_it_is_submitted_again(
+    emulator: Emulator, open_run: Open, right: dict[str, bytes]
+) -> None:
+    emulator.configure(batch_outcomes=("fail_lines",))
+    run = open_run(tries=1, lines_per_job=10)
+    run.submit(KEYED)
+    status = run.wait(10)
+    assert (status.done, status.failed) == (10, 10)
+    assert run.submit(KEYED) == 0  # none of them is new
+    status = run.wait(10)
+    assert (status.done, status.failed, status.lines) == (20, 0, 20)
+    assert vectors(run) == right
+    assert paid(emulator) == 20 == run.usage.items
+    assert [job.lines for job in run.status().jobs] == [10, 10, 10]
+
+
+def test_what_can_never_be_embedded_is_not_tried_again(emulator: Emulator, open_run: Open) -> None:
+    lost = Media.from_uri(f"{emulator.base_url}/v1beta/files/lost", "image/png")
+    emulator.configure(batch_outcome="fail_lines")
+    run = open_run(on_failed="online")
+    run.submit([("lost", lost)])
+    assert run.wait(10).failed == 1
+    assert run.submit([("lost", lost), ("the same", lost)]) == 1
+    assert run.wait(10).failed == 1
+    assert len(jobs(emulator)) == 1
 
 
 def test_failed_lines_can_be_reported_at_once(emulator: Emulator, open_run: Open) -> None:
