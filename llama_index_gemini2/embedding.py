@@ -49,6 +49,7 @@ from llama_index_gemini2.arguments import (
     warn_of_retries,
 )
 from llama_index_gemini2.nodes import node_content
+from llama_index_gemini2.space_marks import marked
 from llama_index_gemini2.watching import tell_progress, watched
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ class Gemini2Embedding(MultiModalEmbedding):
     embeds each node with all its media into one vector. With a ``media_root`` the media links of
     Markdown texts are read, so that indices, which hand over nothing but text, are multimodal
     too. A whole list goes to the service at once, whatever ``embed_batch_size`` is.
+
+    Embeddings tell a ``MatryoshkaVectorStore`` which space they live in, so that it refuses those
+    of another, whatever index they come from: the first four numbers say it in bits that only a
+    Python float has, which copies and JSON keep. As float32 they are what the service sent.
 
     Args:
         model_name: A Gemini embedding model.
@@ -462,13 +467,13 @@ class Gemini2Embedding(MultiModalEmbedding):
         self, queries: list[str], agg_fn: Callable[..., Embedding] | None = None
     ) -> Embedding:
         """Embed several questions at once and aggregate their vectors, by the mean by default."""
-        return (agg_fn or mean_agg)(self._all(queries, "query"))
+        return self._aggregate(self._all(queries, "query"), agg_fn)
 
     async def aget_agg_embedding_from_queries(
         self, queries: list[str], agg_fn: Callable[..., Embedding] | None = None
     ) -> Embedding:
         """``get_agg_embedding_from_queries``, awaited."""
-        return (agg_fn or mean_agg)(await self._aall(queries, "query"))
+        return self._aggregate(await self._aall(queries, "query"), agg_fn)
 
     # Pictures, as ``MultiModalEmbedding`` has them
 
@@ -595,7 +600,7 @@ class Gemini2Embedding(MultiModalEmbedding):
             show = bool(kwargs.get("show_progress", False))
             with self._watched(contents, show) as vectors, _naming(nodes):
                 result = self._embedder.embed_contents(contents, titles=titles)
-                vectors += result.tolist()
+                vectors += marked(result.vectors, result.space)
             _assign(nodes, result, vectors)
         return nodes
 
@@ -606,7 +611,7 @@ class Gemini2Embedding(MultiModalEmbedding):
             show = bool(kwargs.get("show_progress", False))
             with self._watched(contents, show) as vectors, _naming(nodes):
                 result = await self._embedder.aembed_contents(contents, titles=titles)
-                vectors += result.tolist()
+                vectors += marked(result.vectors, result.space)
             _assign(nodes, result, vectors)
         return nodes
 
@@ -730,7 +735,14 @@ class Gemini2Embedding(MultiModalEmbedding):
             ).at(missing)
             error.partial = result
             raise error
-        return result.tolist()
+        return marked(result.vectors, result.space)
+
+    def _aggregate(
+        self, vectors: list[Embedding], agg_fn: Callable[..., Embedding] | None
+    ) -> Embedding:
+        if agg_fn is not None:
+            return agg_fn(vectors)  # the caller's, who alone knows what it is
+        return marked([mean_agg(vectors)], self.space)[0]
 
     def _pictures(self, values: Sequence[ImageType]) -> list[ContentLike]:
         pictures: list[ContentLike] = []

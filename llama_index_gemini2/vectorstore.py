@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Unpack
 
+from llama_index.core.base.embeddings.base import Embedding
 from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import (
     BasePydanticVectorStore,
@@ -30,6 +31,7 @@ from llama_index_gemini2.filters import (
 )
 from llama_index_gemini2.points import to_node, to_points, to_result, to_words
 from llama_index_gemini2.queries import chosen, to_search
+from llama_index_gemini2.space_marks import space_of
 
 __all__ = ["MatryoshkaVectorStore", "check_space"]
 
@@ -154,12 +156,15 @@ class MatryoshkaVectorStore(BasePydanticVectorStore):
 
         Raises:
             InvalidInputError: A node without an embedding; ``.index`` says which.
-            IndexMismatchError: Vectors smaller than the largest tier.
+            IndexMismatchError: Vectors smaller than the largest tier, or of another space, as far
+                as they tell it: those of a ``Gemini2Embedding`` do. Nothing is stored then.
             IndexUnavailableError: The engine failed; ``stored`` tells what it had acknowledged.
         """
         ids, vectors, payloads = to_points(nodes)
         if ids:
-            words = to_words(nodes) if self._collection.open().hybrid else None
+            collection = self._collection.open()
+            _check_nodes(nodes, collection)
+            words = to_words(nodes) if collection.hybrid else None
             self._collection.add(ids, vectors, payloads, texts=words)
         return ids
 
@@ -167,7 +172,9 @@ class MatryoshkaVectorStore(BasePydanticVectorStore):
         """``add``, awaited."""
         ids, vectors, payloads = to_points(nodes)
         if ids:
-            words = to_words(nodes) if (await self._collection.aopen()).hybrid else None
+            collection = await self._collection.aopen()
+            _check_nodes(nodes, collection)
+            words = to_words(nodes) if collection.hybrid else None
             await self._collection.aadd(ids, vectors, payloads, texts=words)
         return ids
 
@@ -261,14 +268,19 @@ class MatryoshkaVectorStore(BasePydanticVectorStore):
             ConfigurationError: A mode or an option that isn't there; words for a store without
                 BM25.
             InvalidInputError: A query without what its mode needs, a filter that can't be read.
-            IndexMismatchError: A vector smaller than the largest tier.
+            IndexMismatchError: A vector smaller than the largest tier, or of another space, as far
+                as it tells it: that of a ``Gemini2Embedding`` does.
         """
-        found = self._collection.search(**to_search(query, kwargs))
+        search = to_search(query, kwargs)
+        _check_vector(search["vector"], "the query's embedding", self._collection.open())
+        found = self._collection.search(**search)
         return to_result(chosen(found, query, kwargs))
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """``query``, awaited."""
-        found = await self._collection.asearch(**to_search(query, kwargs))
+        search = to_search(query, kwargs)
+        _check_vector(search["vector"], "the query's embedding", await self._collection.aopen())
+        found = await self._collection.asearch(**search)
         return to_result(chosen(found, query, kwargs))
 
 
@@ -282,6 +294,31 @@ def check_space(model: Gemini2Embedding, collection: MatryoshkaCollection) -> No
         raise IndexMismatchError(
             f"collection {collection.name!r} holds vectors of {collection.space}, and the "
             f"embedding model makes {model.space}: they can't be compared"
+        )
+
+
+def _check_nodes(nodes: Sequence[BaseNode], collection: MatryoshkaCollection) -> None:
+    for index, node in enumerate(nodes):
+        try:
+            _check_vector(node.embedding, f"the embedding of node {node.node_id}", collection)
+        except IndexMismatchError as error:
+            raise error.at(index) from None
+
+
+def _check_vector(vector: Embedding | None, whose: str, collection: MatryoshkaCollection) -> None:
+    """See that a vector, as far as it tells its space, can be compared with a collection's.
+
+    An index embeds with its own model, whatever model the store was made with.
+
+    Raises:
+        IndexMismatchError: It lives in another space.
+    """
+    told = None if vector is None else space_of(vector)
+    if told not in {None, collection.space}:
+        raise IndexMismatchError(
+            f"collection {collection.name!r} holds vectors of {collection.space}, and {whose} is "
+            f"of {told}: they can't be compared. Give the index the embed_model that the "
+            "collection was made with, or embed everything anew into another one"
         )
 
 
