@@ -104,8 +104,9 @@ class MatryoshkaCollection(CollectionAsAWhole):
 
         What is added inside is stored as safely as ever; until the end, searches compare it
         point by point. Without it, a folder gets a graph for each part that came in, and every
-        search walks them all: slower, from some 100,000 points on. An error or a kill leaves the
-        points without the graph; ``optimize``, or an ``add`` that finds it due, makes up for it.
+        search walks them all: on 100,000 points three, in twice the time. One large graph wants
+        a larger ``ef``, see ``search``. An error or a kill leaves the points without the graph;
+        ``optimize``, or an ``add`` that finds it due, makes up for it.
         A server builds by itself, and this changes nothing there.
         """
         with self._opening.graph_put_off():
@@ -264,6 +265,8 @@ class MatryoshkaCollection(CollectionAsAWhole):
             first_scores: Hits carry the smallest tier's score too.
             exact: One pass over every point at the largest tier, to compare with.
             ef: Candidates of the graph search; None for 512, or twice the short list if larger.
+                A large graph wants more: on a million synthetic points recall@10 was 0.90 with
+                512, 0.97 with 2,048 (at a short list of 50; 0.98 at one of 100).
 
         Raises:
             IndexMismatchError: A vector of another space, or shorter than the largest tier.
