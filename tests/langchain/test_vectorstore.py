@@ -542,7 +542,8 @@ async def test_langchain_qdrants_arguments_work_here_too(make: Make, tmp_path: P
             assert (store.collection_name, store.collection.count()) == ("manual", len(texts))
     with cls.from_existing_collection("manual", embeddings, path=tmp_path) as store:
         retriever = store.as_retriever(search_kwargs={"score_threshold": 0.9})
-        assert [found.page_content for found in retriever.invoke("valve")] == []
+        assert [found.page_content for found in retriever.invoke("valve")] == ["valve"]
+        assert retriever.invoke("a lantern in the wind") == []
         assert len(store.similarity_search("valve", score_threshold=-1)) == 1
     async with await cls.afrom_texts(["a"], embeddings, force_recreate=True, **place) as store:
         assert await store.collection.acount() == 1
