@@ -23,7 +23,9 @@ def add(commands: Commands) -> None:
     switch.add_argument("alias", metavar="ALIAS", help="the name that production opens")
     switch.add_argument("new", metavar="NEW", help="the new collection")
     switch.add_argument(
-        "--force", action="store_true", help="without a verification; never one half filled"
+        "--force",
+        action="store_true",
+        help="without a verification, as for the old collection; never one half filled",
     )
     add_address(switch)
     switch.set_defaults(run=_switch)

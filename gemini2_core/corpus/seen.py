@@ -53,7 +53,7 @@ def objection(
             return f"the verification is of {verification.collection!r}"
     told = _told(verification) if verification is not None else note.get(VERIFIED_KEY)
     if not isinstance(told, Mapping):
-        return "nobody has verified it: do (verify), or say force"
+        return "nobody has verified it: verify it first, or say force"
     if told.get("space") != space or told.get("tiers") != list(tiers):
         return (
             f"when it was verified it held {told.get('space')} at {told.get('tiers')}, and now "

@@ -74,7 +74,8 @@ def switch(
         alias: The name that production opens. It is made if it isn't there.
         new: The collection it shall name.
         verification: What ``verify`` returned; None takes what it noted with the collection.
-        force: Switch without a verification. A collection that is being filled is refused even
+        force: Switch without a verification; a new alias can thus name what others made, so that
+            production opens that by an alias. A collection that is being filled is refused even
             so.
 
     Raises:
@@ -178,9 +179,11 @@ def _switching(
         )
     if name not in names:
         raise SwitchRefusedError(f"there is no collection {name!r} at {new.where}")
+    before = aliases.get(alias)
+    if not (yield _ask(new, "marked")):
+        return (yield from _naming(alias, new, name, before, force))
     yield _ask(new, "open")
     note = yield from _note(new)
-    before = aliases.get(alias)
     if before == name:
         return Switched(alias, name, name, _kept(note, alias, names))
     points: int = yield _ask(new, "count")
@@ -201,6 +204,21 @@ def _switching(
     if was != before:
         yield from _remember(new, alias, was)
     return Switched(alias, was, name, was)
+
+
+def _naming(
+    alias: str, others: MatryoshkaCollection, name: str, before: str | None, force: bool
+) -> _Steps[Switched]:
+    """Give what others made its first alias: nothing can be noted with it, such as a way back."""
+    if before is None and force:
+        yield _ask(others, "point_alias", alias, unmarked=True)
+    elif before != name:
+        raise SwitchRefusedError(
+            f"{alias!r} isn't switched to {name!r}: others made it, and nothing can be noted with "
+            "it, neither a verification nor the way back. A new alias can name it by force; where "
+            "an alias has left it, rollback goes back to it"
+        )
+    return Switched(alias, before, name)
 
 
 def _rolling_back(alias: str, at: MatryoshkaCollection) -> _Steps[Switched]:

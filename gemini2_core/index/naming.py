@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from gemini2_core.errors import ConfigurationError, IndexUnavailableError
-from gemini2_core.index.mark import Mark
+from gemini2_core.index.mark import MARK_KEY, Mark
 from gemini2_core.index.opening import Opening
 from gemini2_core.index.operations import (
     Aliases,
@@ -23,6 +23,7 @@ __all__ = [
     "drop_collection",
     "point_alias",
     "read_aliases",
+    "read_marked",
     "read_names",
     "read_note",
     "take_alias",
@@ -92,6 +93,13 @@ def drop_collection(opening: Opening, *, unmarked: bool) -> Steps[None]:
         )
     yield from ask(Drop())
     opening.forget()
+
+
+def read_marked(opening: Opening) -> Steps[bool]:
+    """Whether a collection is there that carries a mark."""
+    opening.check_open()
+    found = yield from ask(Describe())
+    return found is not None and MARK_KEY in (found.mark or {})
 
 
 def read_note(opening: Opening) -> Steps[dict[str, object]]:

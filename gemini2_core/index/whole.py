@@ -15,6 +15,7 @@ from gemini2_core.index.naming import (
     drop_collection,
     point_alias,
     read_aliases,
+    read_marked,
     read_names,
     read_note,
     take_alias,
@@ -292,6 +293,14 @@ class CollectionAsAWhole:
     async def adrop_alias(self, alias: str) -> str | None:
         """Take an alias away; see ``drop_alias``."""
         return await atake(take_alias(self._opening, alias), self._backend)
+
+    def marked(self) -> bool:
+        """Whether the collection is there and says of itself what is in it; opens nothing."""
+        return take(read_marked(self._opening), self._backend)
+
+    async def amarked(self) -> bool:
+        """Whether the collection is there and says of itself what is in it; opens nothing."""
+        return await atake(read_marked(self._opening), self._backend)
 
     def note(self) -> dict[str, object]:
         """What ``write_note`` stored; empty if nothing was."""

@@ -160,6 +160,25 @@ def test_going_back_never_goes_two_steps(memory: Open) -> None:
         rollback("docs", production)
 
 
+def test_what_others_made_gets_an_alias_by_force_and_is_gone_back_to() -> None:
+    """The first step of a move: production's old collection, opened by an alias from now on."""
+    from qdrant_client import QdrantClient, models
+
+    client = QdrantClient(":memory:")
+    client.create_collection("old", models.VectorParams(size=4, distance=models.Distance.COSINE))
+    green = seen(_opener({"client": client}, []), "green")
+    old = green.beside("old")
+    with pytest.raises(SwitchRefusedError, match=r"'docs' isn't switched to 'old': others made it"):
+        switch("docs", old)
+    assert str(switch("docs", old, force=True)) == "docs names old now, and named nothing"
+    assert str(switch("docs", old, force=True)) == "docs names old already"
+    assert switch("docs", green).kept == "old"
+    with pytest.raises(SwitchRefusedError, match="rollback"):
+        switch("docs", old, force=True)  # which would forget what it replaces
+    assert rollback("docs", green).now == "old"
+    assert green.aliases() == {"docs": "old"}
+
+
 def test_an_alias_that_is_there_already_is_no_switch(memory: Open) -> None:
     with seen(memory, "green") as green:
         switch("docs", green)
