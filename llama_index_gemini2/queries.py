@@ -12,7 +12,7 @@ from gemini2_core.errors import ConfigurationError, InvalidInputError
 from gemini2_core.index import FilterLike, Results, Shortlist, read_filter
 from llama_index_gemini2.filters import REF_DOC, all_of, has_id, read_filters
 
-__all__ = ["SearchOptions", "chosen", "to_search"]
+__all__ = ["WORDS_ALONE", "SearchOptions", "chosen", "read_mode", "to_search"]
 
 
 class SearchOptions(TypedDict, total=False):
@@ -39,12 +39,14 @@ class SearchOptions(TypedDict, total=False):
     mmr_threshold: float | None
 
 
-_WORDS_ALONE = {VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH}
+WORDS_ALONE = {VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH}
+"""The modes that need no vector."""
+
 _MODES = {
     VectorStoreQueryMode.DEFAULT,
     VectorStoreQueryMode.HYBRID,
     VectorStoreQueryMode.MMR,
-    *_WORDS_ALONE,
+    *WORDS_ALONE,
 }
 _LEAST, _TIMES = 20, 4
 _MMR = {"fetch_k", "mmr_threshold"}
@@ -68,11 +70,12 @@ def to_search(query: VectorStoreQuery, given: Mapping[str, Any]) -> dict[str, An
         conditions.append(read_filter({REF_DOC: query.doc_ids}))
     if (node_ids := more.pop("node_ids", None)) is not None:
         conditions.append(has_id(node_ids))
-    vector, text = _asked(query)
+    mode = read_mode(query.mode)
+    vector, text = _asked(query, mode)
     k = query.similarity_top_k
-    if query.mode is VectorStoreQueryMode.HYBRID:
+    if mode is VectorStoreQueryMode.HYBRID:
         k = query.hybrid_top_k or k
-    various = query.mode is VectorStoreQueryMode.MMR
+    various = mode is VectorStoreQueryMode.MMR
     if various:
         k = max(given.get("fetch_k") or max(_LEAST, _TIMES * k), k)
     return {
@@ -88,7 +91,8 @@ def to_search(query: VectorStoreQuery, given: Mapping[str, Any]) -> dict[str, An
 def chosen(found: Results, query: VectorStoreQuery, given: Mapping[str, Any]) -> Results:
     """What a query gets of the hits: all, or in mode ``mmr`` those unlike each other."""
     vectors = [hit.vector.tolist() for hit in found if hit.vector is not None]
-    if query.mode is not VectorStoreQueryMode.MMR or not vectors or query.query_embedding is None:
+    various = read_mode(query.mode) is VectorStoreQueryMode.MMR
+    if not various or not vectors or query.query_embedding is None:
         return found
     threshold = given.get("mmr_threshold")
     _, places = get_top_k_mmr_embeddings(
@@ -100,13 +104,24 @@ def chosen(found: Results, query: VectorStoreQuery, given: Mapping[str, Any]) ->
     return Results(found[place] for place in places)
 
 
-def _asked(query: VectorStoreQuery) -> tuple[list[float] | None, str | None]:
-    """The vector and the words of a query, as far as its mode uses them."""
-    if query.mode not in _MODES:
+def read_mode(given: VectorStoreQueryMode | str) -> VectorStoreQueryMode:
+    """A mode of a query, by its name too.
+
+    Raises:
+        ConfigurationError: There is no such mode here.
+    """
+    if given not in _MODES:
         raise ConfigurationError(
-            f"query mode {query.mode.value!r} isn't there; "
+            f"query mode {getattr(given, 'value', given)!r} isn't there; "
             f"there are {', '.join(sorted(mode.value for mode in _MODES))}"
         )
+    return VectorStoreQueryMode(given)
+
+
+def _asked(
+    query: VectorStoreQuery, mode: VectorStoreQueryMode
+) -> tuple[list[float] | None, str | None]:
+    """The vector and the words of a query, as far as its mode uses them."""
     for name in ("alpha", "sparse_top_k"):
         if getattr(query, name) is not None:
             raise ConfigurationError(
@@ -114,11 +129,11 @@ def _asked(query: VectorStoreQuery) -> tuple[list[float] | None, str | None]:
                 "as the short list is long"
             )
     words = (query.query_str or "").strip()
-    if query.mode in _WORDS_ALONE:
+    if mode in WORDS_ALONE:
         if not words:
-            raise InvalidInputError(f"a query of mode {query.mode.value!r} needs words")
+            raise InvalidInputError(f"a query of mode {mode.value!r} needs words")
         return None, words
     if query.query_embedding is None:
         raise InvalidInputError("a query needs its embedding")
     # A picture alone has no words, and is searched by its vector.
-    return query.query_embedding, words if query.mode is VectorStoreQueryMode.HYBRID else None
+    return query.query_embedding, words if mode is VectorStoreQueryMode.HYBRID else None

@@ -20,12 +20,12 @@ from llama_index.core.vector_stores.types import (
 from gemini2_core.errors import ConfigurationError, InvalidInputError
 from gemini2_core.index import FilterLike, Shortlist, read_filter
 from llama_index_gemini2.embedding import Gemini2Embedding
+from llama_index_gemini2.queries import WORDS_ALONE, read_mode
 from llama_index_gemini2.vectorstore import MatryoshkaVectorStore, check_space
 
 __all__ = ["MatryoshkaRetriever"]
 
 _DEFAULT_TOP_K = 4
-_WORDS_ALONE = {VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH}
 
 
 class MatryoshkaRetriever(BaseRetriever):
@@ -90,12 +90,7 @@ class MatryoshkaRetriever(BaseRetriever):
         self._store = store
         self._embed_model: BaseEmbedding = model
         self._top_k = similarity_top_k
-        try:
-            self._mode = VectorStoreQueryMode(vector_store_query_mode)
-        except ValueError as error:
-            raise ConfigurationError(
-                f"there is no query mode {vector_store_query_mode!r}"
-            ) from error
+        self._mode = read_mode(vector_store_query_mode)
         self._filters = filters
         self._doc_ids = None if doc_ids is None else list(doc_ids)
         told = {
@@ -130,7 +125,7 @@ class MatryoshkaRetriever(BaseRetriever):
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         model, vector = self._embed_model, query_bundle.embedding
-        if vector is None and self._mode not in _WORDS_ALONE:
+        if vector is None and self._mode not in WORDS_ALONE:
             if isinstance(model, Gemini2Embedding):
                 check_space(model, self._store.collection)
             if self._has_picture(query_bundle):
@@ -142,7 +137,7 @@ class MatryoshkaRetriever(BaseRetriever):
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         model, vector = self._embed_model, query_bundle.embedding
-        if vector is None and self._mode not in _WORDS_ALONE:
+        if vector is None and self._mode not in WORDS_ALONE:
             if isinstance(model, Gemini2Embedding):
                 await self._store.collection.aopen()
                 check_space(model, self._store.collection)

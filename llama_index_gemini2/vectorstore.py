@@ -83,6 +83,12 @@ class MatryoshkaVectorStore(BasePydanticVectorStore):
         **options: Unpack[CollectionOptions],
     ) -> None:
         super().__init__(stores_text=True)
+        model: object = embed_model
+        if model is not None and not isinstance(model, Gemini2Embedding):
+            raise ConfigurationError(
+                f"embed_model is a Gemini2Embedding, not {type(model).__name__}: a name is "
+                "collection_name=, and another model isn't given but told by space="
+            )
         self._model = embed_model
         if collection is not None:
             if options or space is not None:
@@ -127,6 +133,11 @@ class MatryoshkaVectorStore(BasePydanticVectorStore):
     def collection(self) -> MatryoshkaCollection:
         """The collection underneath: tiers, counts, scrolling, ``add_tier``, ``drop``."""
         return self._collection
+
+    @property
+    def collection_name(self) -> str:
+        """The collection's name."""
+        return self._collection.name
 
     @property
     def embed_model(self) -> Gemini2Embedding | None:

@@ -464,7 +464,7 @@ async def test_retrievers_take_the_mode(
     assert items(emulator) == before, "words alone are embedded by nobody"
     hybrid = MatryoshkaRetriever(index, vector_store_query_mode="hybrid", similarity_top_k=2)
     assert hybrid.retrieve("boiler")[0].node.node_id == "valve"
-    with pytest.raises(ConfigurationError, match="no query mode 'fuzzy'"):
+    with pytest.raises(ConfigurationError, match="mode 'fuzzy'"):
         MatryoshkaRetriever(index, vector_store_query_mode="fuzzy")
 
 
@@ -544,6 +544,10 @@ def test_what_a_query_cannot_mean_is_refused(open_store: Open) -> None:
     store = open_store()
     with pytest.raises(ConfigurationError, match="hybrid"):
         store.query(VectorStoreQuery([0.1] * 256, mode=VectorStoreQueryMode.HYBRID))
+    modes: list[Any] = ["hybrid", "sparse", "svm", None]
+    for mode in modes:
+        with pytest.raises(ConfigurationError):
+            store.query(VectorStoreQuery([0.1] * 256, query_str="words", mode=mode))
     with pytest.raises(ConfigurationError, match="short_list"):
         store.query(VectorStoreQuery([0.1] * 256), short_list=5)
     with pytest.raises(InvalidInputError, match="embedding"):
@@ -565,6 +569,14 @@ def test_a_retriever_needs_this_store_and_a_model(open_store: Open) -> None:
     bare = open_store(None, space="gemini-embedding-2/RETRIEVAL")
     with pytest.raises(ConfigurationError, match="embed_model="):
         MatryoshkaRetriever(bare)
+
+
+def test_the_official_stores_first_argument_is_told_to_be_a_name() -> None:
+    names: list[Any] = ["manual", MockEmbedding(embed_dim=256)]
+    for name in names:
+        with pytest.raises(ConfigurationError, match="collection_name="):
+            MatryoshkaVectorStore(name)
+    assert MatryoshkaVectorStore(collection_name="manual").collection_name == "manual"
 
 
 def test_a_collection_that_was_handed_in_stays_open(model: Gemini2Embedding) -> None:
