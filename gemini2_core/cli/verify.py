@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gemini2_core.cli.command import Commands
 from gemini2_core.cli.options import Address, add_address, add_embedding, address, embedder
 from gemini2_core.cli.sources import add_source, source
-from gemini2_core.errors import ConfigurationError
+from gemini2_core.errors import ConfigurationError, InvalidInputError
 from gemini2_core.index import MatryoshkaCollection
 
 if TYPE_CHECKING:
@@ -75,17 +75,24 @@ def _run(options: argparse.Namespace) -> int:
         if isinstance(corpus, CollectionSource):
             opened.callback(corpus.close)
         live = _live(corpus, options, opened) if queries else None
-        found = verify(
-            new,
-            source=corpus,
-            embedder=embedding,
-            sample=options.sample,
-            queries=queries,
-            live=live,
-            k=options.k,
-            seed=options.seed,
-            show_progress=not options.quiet,
-        )
+        try:
+            found = verify(
+                new,
+                source=corpus,
+                embedder=embedding,
+                sample=options.sample,
+                queries=queries,
+                live=live,
+                k=options.k,
+                seed=options.seed,
+                show_progress=not options.quiet,
+            )
+        except InvalidInputError as error:
+            if not options.skip_bad:
+                error.message += (
+                    " (--skip-bad leaves out what can't be read, as gemini2 reindex does)"
+                )
+            raise
     print(found.to_json() if options.json else found)
     return 0 if found.passed else _FAILED
 

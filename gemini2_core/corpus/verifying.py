@@ -25,6 +25,7 @@ from gemini2_core.corpus.side_by_side import (
     compare_queries,
     sized_for,
 )
+from gemini2_core.corpus.sources import CollectionSource
 from gemini2_core.corpus.sources.points import point_content
 from gemini2_core.corpus.tally import Tally
 from gemini2_core.corpus.verification import Difference, Verification
@@ -98,9 +99,11 @@ def verify(
 
     Raises:
         IndexMismatchError: The embedder's space isn't the collection's.
-        ConfigurationError: Queries, and nothing to compare with.
+        ConfigurationError: Queries, and nothing to compare with; or the source is the collection
+            itself, by an alias say.
         ServiceError: The embedding service or the database kept failing.
     """
+    _not_itself(new, source)
     sized = sized_for(embedder, new)
     before = _live_search(live, live_embedder, source) if queries else None
     drawn = _Drawn(sample, random.Random(seed))
@@ -182,6 +185,25 @@ async def averify(
 
 
 # ---- the source
+
+
+def _not_itself(new: MatryoshkaCollection, source: object) -> None:
+    """See that the source is another collection; after a switch the live alias names this one."""
+    if isinstance(source, MatryoshkaCollection):
+        name, where = source.name, source.where
+    elif isinstance(source, CollectionSource):
+        name, where = source.collection, source.backend.where
+    else:
+        return
+    aliases = new.aliases()
+    # One memory isn't told from another by its address.
+    same_place = where != ":memory:" and new.beside(name).where == where
+    same_name = aliases.get(name, name) == aliases.get(new.name, new.name)
+    if source is new or (same_place and same_name):
+        raise ConfigurationError(
+            f"{new.name!r} would be held against itself, by its name {name!r}: name what it was "
+            "made from"
+        )
 
 
 def _pages(given: Iterable[_T]) -> Iterator[list[_T]]:

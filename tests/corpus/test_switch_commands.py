@@ -87,6 +87,7 @@ def test_the_whole_way(
     assert "nothing to go back to" in run("rollback", "docs", *at, status=1)
     assert run("drop-old", "docs", *at) == "nothing is kept from before docs was switched\n"
     run("switch", "docs", "v2", *at)
+    assert "'v2' would be held against itself, by its name 'docs'" in run(*verifying, status=1)
     assert "this would delete v1 at" in run("drop-old", "docs", *at, status=1)
     assert run("drop-old", "docs", *at, "--yes") == "deleted v1\n"
     with MatryoshkaCollection("docs", space=None, **place) as docs:  # type: ignore[arg-type]
@@ -108,6 +109,22 @@ def test_what_isnt_there_is_said(
     paths = [str(tmp_path), "--queries", str(tmp_path / "queries.txt")]
     assert main(["verify", "v2", *paths, *at]) == 1
     assert "--queries are asked of --collection" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:.*left out 1")
+def test_what_reindex_left_out_is_left_out_when_told(
+    place: dict[str, str], emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [json.dumps({"_id": f"p{n}", "text": text}) for n, text in enumerate(TEXTS)]
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text("\n".join([*lines, "broken"]), "utf-8")
+    to = ["--path", place["path"], "--base-url", emulator.base_url, "--quiet"]
+    moving = ["reindex", str(corpus), "--to", "v2", "--checkpoint", str(tmp_path / "move.sqlite")]
+    assert main([*moving, *to]) == 0
+    assert main(["verify", "v2", str(corpus), *to]) == 1
+    assert "line 9: the line isn't JSON" in (told := capsys.readouterr().err)
+    assert "--skip-bad leaves out what can't be read" in told
+    assert main(["verify", "v2", str(corpus), *to, "--skip-bad"]) == 0
 
 
 def test_the_live_collection_may_be_any_that_qdrant_holds(
