@@ -264,9 +264,9 @@ class MatryoshkaCollection(CollectionAsAWhole):
             with_vectors: Hits carry their largest vector.
             first_scores: Hits carry the smallest tier's score too.
             exact: One pass over every point at the largest tier, to compare with.
-            ef: Candidates of the graph search; None for 512, or twice the short list if larger.
-                A large graph wants more: on a million synthetic points recall@10 was 0.90 with
-                512, 0.97 with 2,048 (at a short list of 50; 0.98 at one of 100).
+            ef: Candidates of the graph search. None for 512, growing beyond 100,000 points (2,038
+                for a million: there recall@10 was 0.90 with 512 and 0.97 with 2,048, on synthetic
+                vectors), or twice the short list if that is larger.
 
         Raises:
             IndexMismatchError: A vector of another space, or shorter than the largest tier.

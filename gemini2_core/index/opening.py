@@ -58,12 +58,14 @@ class Opening:
         name: The collection's name, or an alias.
         backend: The engine.
         bulks: Blocks open in which points are added without building the graph.
+        points: How many points there were when it was last looked at, and were added here since.
     """
 
     def __init__(self, wanted: Wanted, backend: Backend) -> None:
         self.name = wanted.name
         self.backend = backend
         self.bulks = 0
+        self.points = 0
         self._wanted = wanted
         self._tiers = wanted.tiers
         self._mark: Mark | None = None
@@ -114,11 +116,14 @@ class Opening:
             return self._mark
         found = yield from ask(Describe())
         if found is None:
+            # Made under the alias's name, it would keep the alias from ever coming back.
+            self._check_alias(named=False)
             found = yield from self._made()
         mark = Mark.from_json(found.mark, self.name)
         if mark is None:
             mark = yield from self._adopted(found)
         self._check(mark, found)
+        self.points = found.points
         # Who said no space keeps to the first one found, whatever an alias names later.
         self._space = mark.space
         for field, kind in self._wanted.payload_indexes.items():
@@ -146,13 +151,17 @@ class Opening:
         if not self._through_alias:
             return False
         found = yield from ask(Describe())
-        if found is None:
-            raise IndexUnavailableError(f"alias {self.name!r} names no collection any more")
-        if Mark.from_json(found.mark, self.name) == mark:
+        self._check_alias(named=found is not None)
+        if found and Mark.from_json(found.mark, self.name) == mark:
+            self.points = found.points
             return False
         self.forget()
         yield from self.opened()
         return True
+
+    def _check_alias(self, *, named: bool) -> None:
+        if self._through_alias and not named:
+            raise IndexUnavailableError(f"alias {self.name!r} names no collection any more")
 
     def aliases_if_told(self) -> Steps[dict[str, str]]:
         """The aliases at the address; none for a key that mayn't know them."""

@@ -48,7 +48,7 @@ def search_points(opening: Opening, search: Search) -> Steps[Results]:
     while True:
         mark = yield from opening.opened()
         try:
-            found = yield from _searched(opening.name, mark, search)
+            found = yield from _searched(opening.name, mark, search, opening.points)
         except IndexUnavailableError:
             # Tiers that an alias's collection of before had: an error of the server.
             if not (yield from opening.followed(mark)):
@@ -58,14 +58,14 @@ def search_points(opening: Opening, search: Search) -> Steps[Results]:
                 return found
 
 
-def _searched(name: str, mark: Mark, search: Search) -> Steps[Results]:
+def _searched(name: str, mark: Mark, search: Search, points: int) -> Steps[Results]:
     if search.text is not None and mark.sparse is None:
         raise ConfigurationError("text= is for a collection made with hybrid=True")
     if search.vector is None:
         row, last = None, _words_alone(mark, search)
     else:
         row = one_row(search.vector, space=mark.space, largest=mark.sizes[-1], name=name)
-        last = _with_words(mark, search, _dense(mark, search, row))
+        last = _with_words(mark, search, _dense(mark, search, row, points))
     if last is None:
         return Results()
     smallest, largest = mark.tiers[mark.sizes[0]], mark.largest
@@ -78,13 +78,19 @@ def _searched(name: str, mark: Mark, search: Search) -> Steps[Results]:
     return Results(to_hit(one, largest, smallest, cut) for one in scored)
 
 
-def _dense(mark: Mark, search: Search, row: Numbers) -> Pass:
+def _dense(mark: Mark, search: Search, row: Numbers, points: int) -> Pass:
     tiers = {size: mark.tiers[size] for size in mark.sizes}
     where = read_filter(search.filter)
     if search.exact:
         return exact_pass(row, mark.sizes[-1], mark.largest, k=search.k, filter=where)
     return dense_passes(
-        row, tiers, k=search.k, shortlist=search.shortlist, filter=where, ef=search.ef
+        row,
+        tiers,
+        k=search.k,
+        shortlist=search.shortlist,
+        filter=where,
+        ef=search.ef,
+        points=points,
     )
 
 

@@ -74,6 +74,7 @@ def add_points(
         for failure in outcomes:
             if failure is not None:
                 raise _interrupted(failure, stored, len(order))
+    opening.points += len(order)
     yield from ask(Flush() if opening.bulks else Optimize(only_if_due=True))
     return own
 

@@ -53,6 +53,28 @@ def test_payload_indexes_are_made_once(server: Recorder) -> None:
     ]
 
 
+@pytest.mark.parametrize(("points", "ef"), [(0, 512), (100_000, 512), (1_000_000, 2038)])
+def test_a_larger_graph_is_searched_with_more_candidates(
+    server: Recorder, points: int, ef: int
+) -> None:
+    opened(server.url).open().close()
+    server.ids = list(range(points))
+    with opened(server.url) as collection:
+        collection.search(rows(1)[0], 3)
+        collection.search(rows(1)[0], 3, shortlist=3000)
+        collection.search(rows(1)[0], 3, ef=64)
+    asked = [one.body["prefetch"][0]["params"]["hnsw_ef"] for one in server.of("POST", "/query")]
+    assert asked == [ef, 6000, 64]
+
+
+def test_points_that_are_added_count_for_the_candidates() -> None:
+    with MatryoshkaCollection("docs", space=SPACE, tiers=(4, 16)) as collection:
+        opening = collection._opening
+        assert opening.points == 0
+        collection.add(range(3), rows(3))
+        assert opening.points == 3
+
+
 def test_both_passes_and_the_filter_go_in_one_request(server: Recorder) -> None:
     query = rows(1)[0]
     with opened(server.url) as collection:
