@@ -96,9 +96,8 @@ class Checkpoint:
     def _begin(self, identity: Identity) -> None:
         with self._database:
             self._database.executescript(_TABLES)
-        before = self.about
-        check_identity(self.path, before, identity)
-        self.run = int(before.get("run", 0)) + 1
+        check_identity(self.path, self._database, identity)
+        self.run = int(self.about.get("run", 0)) + 1
         with self._database:
             self._say({"version": str(_VERSION), "run": str(self.run), **_fields(identity)})
 
@@ -334,12 +333,13 @@ class Checkpoint:
         )
 
 
-def check_identity(path: Path, about: Mapping[str, str], identity: Identity) -> None:
-    """See that a checkpoint is of this move; a new one says nothing yet.
+def check_identity(path: Path, database: sqlite3.Connection, identity: Identity) -> None:
+    """See that a checkpoint is of this move; one whose source was never read is of any.
 
     Raises:
         ConfigurationError: It belongs to another move, or was written by another version.
     """
+    about = dict(database.execute("SELECT name, value FROM about"))
     if not about:
         return
     if about.get("version") != str(_VERSION):
@@ -347,6 +347,9 @@ def check_identity(path: Path, about: Mapping[str, str], identity: Identity) -> 
             f"the checkpoint {path} was written by another version of gemini2-embeddings: take "
             "another file"
         )
+    begun = database.execute("SELECT 1 FROM items LIMIT 1").fetchone() is not None
+    if not begun and not float(about.get("dollars", 0.0)):
+        return  # a name was mistyped, say: nothing is lost
     others = [
         f"its {name} is {about.get(name, '')!r}, not {value!r}"
         for name, value in _fields(identity).items()

@@ -33,8 +33,7 @@ class Known:
         try:
             address = f"{self._path.resolve().as_uri()}?mode=ro"
             self._database = sqlite3.connect(address, uri=True, check_same_thread=False)
-            about = dict(self._database.execute("SELECT name, value FROM about"))
-            check_identity(self._path, about, identity)
+            check_identity(self._path, self._database, identity)
         except sqlite3.Error as error:
             self.close()
             raise ConfigurationError(f"{self._path} is no checkpoint: {error}") from error

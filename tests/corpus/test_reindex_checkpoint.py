@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gemini2_core.corpus.checkpoint import Checkpoint, Identity
 from gemini2_core.corpus.marks import Fate, Mark, item_key
 from gemini2_core.corpus.paid_rows import PaidRows
+from gemini2_core.corpus.peeking import Known
+from gemini2_core.errors import ConfigurationError
 from gemini2_core.index import PointId
 from gemini2_core.index.ids import point_id
 
@@ -31,6 +35,18 @@ def test_an_id_comes_back_from_its_key_as_it_is_stored(tmp_path: Path) -> None:
         checkpoint.read(marks)
         checkpoint.acknowledged(marks)
         assert set(checkpoint.some_stored(9)) == {point_id(own) for own in ids}
+
+
+def test_a_checkpoint_whose_source_was_never_read_is_free_for_another_move(tmp_path: Path) -> None:
+    """What a mistyped name leaves behind isn't in the way of the right one."""
+    mistyped = replace(IDENTITY, source="sauce")
+    Checkpoint(tmp_path / "c", mistyped).close()
+    Known(tmp_path / "c", IDENTITY).close()
+    with Checkpoint(tmp_path / "c", IDENTITY) as checkpoint:
+        checkpoint.read([Mark(item_key("a"), b"c", b"p")])
+    for opened in (Checkpoint, Known):
+        with pytest.raises(ConfigurationError, match="belongs to another move: its source is"):
+            opened(tmp_path / "c", mistyped)
 
 
 @settings(max_examples=40)
