@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import struct
+import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.stream import Stream
     from av.video.stream import VideoStream
+    from pypdf import PdfReader
 
 __all__ = ["cut_media", "cut_pdf"]
 
@@ -74,20 +77,8 @@ def cut_pdf(source: Path | bytes, fragment: Fragment) -> bytes:
     first, last = int(fragment.start), int(fragment.end or fragment.start)
     with _opened(source) as file:
         try:
-            reader = pypdf.PdfReader(file)
-            # An owner's password alone hinders nobody from reading.
-            if reader.is_encrypted and not reader.decrypt(""):
-                raise InvalidInputError("the PDF is encrypted: save it without its password")
-            pages = len(reader.pages)
-            if last > pages:
-                raise InvalidInputError(
-                    f"#{fragment} isn't there: the PDF has {pages} page{'s' * (pages != 1)}"
-                )
-            writer = pypdf.PdfWriter()
-            # append, not add_page: links to pages left out don't drag these in.
-            writer.append(reader, pages=(first - 1, last), import_outline=False)
-            output = io.BytesIO()
-            writer.write(output)
+            with _LATEST.reader(source, file) as reader:
+                output = _pages(reader, first, last, fragment)
         except Gemini2Error:
             raise
         except pypdf.errors.DependencyError:
@@ -98,7 +89,73 @@ def cut_pdf(source: Path | bytes, fragment: Fragment) -> bytes:
             raise InvalidInputError(
                 f"the PDF is broken, its pages can't be cut: {type(error).__name__}"
             ) from None
+    return output
+
+
+def _pages(reader: PdfReader, first: int, last: int, fragment: Fragment) -> bytes:
+    import pypdf
+
+    pages = len(reader.pages)
+    if last > pages:
+        raise InvalidInputError(
+            f"#{fragment} isn't there: the PDF has {pages} page{'s' * (pages != 1)}"
+        )
+    writer = pypdf.PdfWriter()
+    # append, not add_page: links to pages left out don't drag these in.
+    writer.append(reader, pages=(first - 1, last), import_outline=False)
+    output = io.BytesIO()
+    writer.write(output)
     return output.getvalue()
+
+
+class _LatestPdf:
+    """The file whose pages were cut last: to find one page, pypdf goes through all of them.
+
+    Between two cuts nothing is kept but where the pages are: the file isn't open, and what stands
+    on the pages is forgotten.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """As if none had been cut; the lock is a new one."""
+        self._lock = threading.Lock()
+        self._state: tuple[object, ...] | None = None
+        self._reader: PdfReader | None = None
+
+    @contextmanager
+    def reader(self, source: Path | bytes, file: BinaryIO) -> Iterator[PdfReader]:
+        """A reader of the open file: the latest one, if it is the same file still."""
+        state: tuple[object, ...] | None = None
+        if isinstance(source, Path):
+            there = os.fstat(file.fileno())
+            state = (there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns)
+        with self._lock:
+            latest, self._reader = self._reader, None
+            if latest is None or state is None or state != self._state:
+                latest = _read_pdf(file)
+            latest.stream = file
+            yield latest  # who fails here is read anew
+            latest.stream = io.BytesIO()
+            latest.resolved_objects.clear()
+            if state is not None:
+                self._state, self._reader = state, latest
+
+
+def _read_pdf(file: BinaryIO) -> PdfReader:
+    import pypdf
+
+    reader = pypdf.PdfReader(file)
+    # An owner's password alone hinders nobody from reading.
+    if reader.is_encrypted and not reader.decrypt(""):
+        raise InvalidInputError("the PDF is encrypted: save it without its password")
+    return reader
+
+
+_LATEST = _LatestPdf()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_LATEST.forget)
 
 
 def cut_media(source: Path | bytes, mime_type: str, fragment: Fragment) -> bytes:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import sys
 import wave
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pypdf
@@ -137,6 +139,33 @@ def test_pages_are_cut_out(text: str, expected: list[int], tmp_path: Path) -> No
     path.write_bytes(pdf)
     assert widths(cut_pdf(pdf, fragment(text))) == expected
     assert cut_pdf(path, fragment(text)) == cut_pdf(pdf, fragment(text))
+
+
+def test_a_file_is_gone_through_once_for_all_its_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+
+    class Counting(pypdf.PdfReader):
+        def __init__(self, stream: Any) -> None:
+            read.append(stream)
+            super().__init__(stream)
+
+    data = a_pdf(12, "")
+    path = tmp_path / "a.pdf"
+    path.write_bytes(data)
+    expected = [cut_pdf(data, fragment(f"page={n}")) for n in range(1, 13)]
+    monkeypatch.setattr(pypdf, "PdfReader", Counting)
+    with ThreadPoolExecutor(4) as threads:
+        cut = list(threads.map(lambda n: cut_pdf(path, fragment(f"page={n}")), range(1, 13)))
+    assert cut == expected
+    assert len(read) == 1
+    assert read[0].closed
+    path.write_bytes(a_pdf(2))
+    assert widths(cut_pdf(path, fragment("page=2"))) == [101], "another file by now"
+    with pytest.raises(InvalidInputError, match="has 2 pages"):
+        cut_pdf(path, fragment("page=3"))
+    assert widths(cut_pdf(path, fragment("page=1"))) == [100]
 
 
 def test_a_page_does_not_drag_in_those_it_links_to() -> None:
