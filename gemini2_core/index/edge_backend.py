@@ -345,16 +345,33 @@ class EdgeBackend(InThread):
             if waiting < max(_WAITING, info.points_count // 3):
                 return
         self._unload()
-        done = subprocess.run(  # noqa: S603  # our own interpreter and our own words
-            [sys.executable, "-c", _BUILD, str(self._folder)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            reason = done.stderr.strip().rpartition("\n")[2] or f"exit {done.returncode}"
-            raise IndexUnavailableError(f"the graph of {self.where} couldn't be built: {reason}")
+        if not self._built_apart():
+            self._opened().optimize()
         self._opened()
+
+    def _built_apart(self) -> bool:
+        """Build the graph in a process of its own; False where there is no interpreter for one.
+
+        Raises:
+            IndexUnavailableError: The process was killed.
+        """
+        if getattr(sys, "frozen", False):
+            return False
+        try:
+            done = subprocess.run(  # noqa: S603  # our own interpreter and our own words
+                [sys.executable, "-c", _BUILD, str(self._folder)],
+                capture_output=True,
+                check=False,
+            )
+        except OSError:
+            return False
+        if done.returncode < 0:
+            # By the system for its memory, say: in this process it would take all with it.
+            raise IndexUnavailableError(
+                f"the process that built the graph of {self.where} was killed (signal "
+                f"{-done.returncode}); the points are stored, and optimize() tries again"
+            )
+        return done.returncode == 0
 
     # ---- points
 

@@ -138,6 +138,16 @@ def test_an_open_reader_in_memory_follows_and_never_mixes_spaces() -> None:
     two.drop_alias("live")
     with pytest.raises(IndexUnavailableError, match="'live'"):
         reader.search(rows[0])
+    # Nor does who was refused make a collection of the alias's name, when it names nothing.
+    other.point_alias("live")
+    late = collection("two", tiers=(4, 16)).beside("live")
+    assert late.count() == 3
+    with pytest.raises(IndexMismatchError, match="001"):
+        reader.search(rows[0])
+    other.drop_alias("live")
+    for refused in (reader, late):
+        with pytest.raises(IndexUnavailableError, match="'live'"):
+            refused.search(rows[0])
     assert "live" not in two.collections()
 
 

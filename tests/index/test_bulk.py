@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gemini2_core.errors import IndexUnavailableError
 from gemini2_core.index import MatryoshkaCollection
 from tests.index.conftest import SPACE, Make, Rows, random_rows
 from tests.index.recorder import recorder
@@ -42,7 +44,10 @@ def test_a_folder_gets_one_graph_at_the_end(
         assert graphs(tmp_path) != built
 
 
-def test_after_an_error_the_points_are_there_without_a_graph(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="a script stands in for the interpreter")
+def test_after_an_error_the_points_are_there_without_a_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("qdrant_edge")
     rows = large_rows(6_500)
     with MatryoshkaCollection("docs", space=SPACE, tiers=(256, 512), path=tmp_path) as collection:
@@ -50,8 +55,19 @@ def test_after_an_error_the_points_are_there_without_a_graph(tmp_path: Path) -> 
             collection.add(range(6_500), rows)
             raise KeyboardInterrupt
         assert (collection.count(), graphs(tmp_path)) == (6_500, [])
-        collection.optimize()
-        assert len(graphs(tmp_path)) == 1
+        with monkeypatch.context() as patched:
+            killed = tmp_path / "killed"
+            killed.write_text("#!/bin/sh\nkill -9 $$\n")
+            killed.chmod(0o755)
+            patched.setattr(sys, "executable", str(killed))
+            with pytest.raises(IndexUnavailableError, match="killed"):
+                collection.optimize()
+        assert (collection.count(), graphs(tmp_path)) == (6_500, [])
+        # An application that embeds Python may name itself, or nothing, as the interpreter.
+        for executable in ("", "/bin/false"):
+            monkeypatch.setattr(sys, "executable", executable)
+            collection.optimize()
+            assert (collection.count(), len(graphs(tmp_path))) == (6_500, 1)
 
 
 async def test_the_async_twin_adds_and_finds(make: Make) -> None:
