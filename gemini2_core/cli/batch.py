@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from gemini2_core.cli.command import Commands
+from gemini2_core.cli.jobs import add_jobs, jobs
 from gemini2_core.cli.options import add_embedding, embedder
 from gemini2_core.cli.sources import add_source, source
 
@@ -55,8 +56,6 @@ def add(commands: Commands) -> None:
 
 
 def _add_submit(actions: Commands) -> None:
-    from gemini2_core.embedding.batch import BatchSettings
-
     submit = actions.add_parser(
         "submit",
         help="start jobs for a corpus",
@@ -64,7 +63,6 @@ def _add_submit(actions: Commands) -> None:
         "given up meanwhile is tried again. Exit status: 3 if some of it can't be embedded.",
     )
     add_source(submit, lenient=True)
-    default = BatchSettings()
     group = submit.add_argument_group("the jobs")
     option = group.add_argument
     option("--state", required=True, metavar="FILE", help="where the run is kept")
@@ -77,15 +75,7 @@ def _add_submit(actions: Commands) -> None:
         default="document",
         help="which side of the task it is (%(default)s)",
     )
-    _add_jobs(group)
-    option(
-        "--lines-per-job",
-        type=int,
-        default=default.lines_per_job,
-        metavar="N",
-        help="most requests of a job (%(default)s)",
-    )
-    option("--tokens-per-job", type=int, metavar="N", help="most tokens of a job, by our count")
+    add_jobs(group, new=True)
     add_embedding(submit)
     submit.set_defaults(run=_submit)
 
@@ -94,56 +84,15 @@ def _add_state(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", required=True, metavar="FILE", help="where the run is kept")
     parser.add_argument("--base-url", metavar="URL", help="another server, such as the emulator's")
     parser.add_argument("--cache", metavar="FILE", help="put the vectors there as well")
-    _add_jobs(parser)
-
-
-def _add_jobs(parser: argparse._ActionsContainer) -> None:
-    from gemini2_core.embedding.batch import BatchSettings, OnFailed
-
-    default = BatchSettings()
-    add = parser.add_argument
-    add(
-        "--max-jobs",
-        type=int,
-        default=default.max_jobs,
-        metavar="N",
-        help="most jobs at once (%(default)s)",
-    )
-    add(
-        "--job-hours",
-        type=float,
-        default=default.job_seconds / 3600,
-        metavar="H",
-        help="then a job is stuck: it's cancelled, and what it lacks is started anew (%(default)g)",
-    )
-    add(
-        "--on-failed",
-        choices=get_args(OnFailed),
-        default=default.on_failed,
-        help="what to do about a request that failed (%(default)s)",
-    )
-
-
-def _jobs(options: argparse.Namespace) -> BatchOptions:
-    return {
-        "max_jobs": options.max_jobs,
-        "job_seconds": options.job_hours * 3600,
-        "on_failed": options.on_failed,
-    }
+    add_jobs(parser, new=False)
 
 
 def _submit(options: argparse.Namespace) -> int:
     corpus = source(options)
-    size = options.dimensions
-    jobs: BatchOptions = {
-        **_jobs(options),
-        "dimensions": size,
-        "lines_per_job": options.lines_per_job,
-        "tokens_per_job": options.tokens_per_job,
-    }
+    told: BatchOptions = {**jobs(options), "dimensions": options.dimensions}
     with (
-        embedder(options, dimensions=size or 768) as embedding,
-        embedding.batch(options.state, **jobs) as run,
+        embedder(options, dimensions=options.dimensions or 768) as embedding,
+        embedding.batch(options.state, **told) as run,
     ):
         new = run.submit(_keyed(corpus), side=options.side, report_bad=True)
         status = run.status()
@@ -213,8 +162,8 @@ def _open(embedding: Gemini2Embedder, options: argparse.Namespace) -> BatchRun:
     from gemini2_core.embedding.batch import BatchRecord
 
     with BatchRecord(options.state) as record:
-        jobs: BatchOptions = {**_jobs(options), "dimensions": record.dimensions}
-    return embedding.batch(options.state, **jobs)
+        told: BatchOptions = {**jobs(options), "dimensions": record.dimensions}
+    return embedding.batch(options.state, **told)
 
 
 def _show(status: BatchStatus) -> int:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
 
 from gemini2_core.cli.command import Commands
+from gemini2_core.cli.jobs import add_jobs, jobs
 from gemini2_core.cli.options import add_address, add_embedding, address, embedder
 from gemini2_core.cli.sources import add_source, source
-
-if TYPE_CHECKING:
-    from gemini2_core.embedding.batch import BatchOptions
 
 __all__ = ["add"]
 
@@ -26,7 +23,8 @@ def add(commands: Commands) -> None:
         help="embed a corpus into a new collection, resumably",
         description="Embed a corpus into a collection: files, tables, BEIR's corpus.jsonl, or a "
         "collection that is there, whoever made it. Interrupted anywhere, the same command goes "
-        "on. Exit status: 0 when all of it is stored, 3 when --max-cost stopped it.",
+        "on. Exit status: 0 when all of it is stored, 3 when --max-cost stopped it or some of it "
+        "can't be embedded.",
     )
     add_source(parser, "from-", lenient=True)
     group = parser.add_argument_group("the move")
@@ -59,12 +57,7 @@ def add(commands: Commands) -> None:
     option("--page", type=int, default=512, metavar="N", help="items at a time (%(default)s)")
     option("--dry-run", action="store_true", help="read and count; send and write nothing")
     option("--quiet", action="store_true", help="no progress bar")
-    jobs = parser.add_argument_group("with --batch")
-    jobs.add_argument("--max-jobs", type=int, default=20, metavar="N", help="at once (%(default)s)")
-    jobs.add_argument(
-        "--lines-per-job", type=int, default=10_000, metavar="N", help="most requests (%(default)s)"
-    )
-    jobs.add_argument("--tokens-per-job", type=int, metavar="N", help="most tokens, by our count")
+    add_jobs(parser.add_argument_group("with --batch"), new=True)
     add_address(parser)
     add_embedding(parser)
     parser.set_defaults(run=_run)
@@ -75,11 +68,6 @@ def _run(options: argparse.Namespace) -> int:
     from gemini2_core.index import MatryoshkaCollection
 
     tiers: tuple[int, ...] | None = options.tiers
-    jobs: BatchOptions = {
-        "max_jobs": options.max_jobs,
-        "lines_per_job": options.lines_per_job,
-        "tokens_per_job": options.tokens_per_job,
-    }
     corpus = source(options, "from-")
     with embedder(options, dimensions=max(tiers) if tiers else 768) as embedding:
         target = MatryoshkaCollection(
@@ -96,7 +84,7 @@ def _run(options: argparse.Namespace) -> int:
                 target,
                 checkpoint=options.checkpoint,
                 shard=options.shard,
-                batch=jobs if options.batch else False,
+                batch=jobs(options) if options.batch else False,
                 max_dollars=options.max_cost,
                 page=options.page,
                 delete_removed=options.delete_removed,
@@ -113,7 +101,8 @@ def _run(options: argparse.Namespace) -> int:
         finally:
             target.close()
     print(report)
-    return 0 if report.finished or report.dry_run else _UNFINISHED
+    whole = report.dry_run or (report.finished and not report.failed)
+    return 0 if whole else _UNFINISHED
 
 
 def _tiers(told: str) -> tuple[int, ...]:

@@ -81,6 +81,21 @@ def test_a_corpus_is_moved_and_moved_on_by_the_same_command(
         assert {i.id: i.payload for i in source} == {r.id: r.payload for r in collection.scroll()}
 
 
+def test_what_cant_be_embedded_is_told_by_the_exit_status_too(
+    emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "corpus.jsonl"
+    path.write_text(
+        '{"_id": "a", "text": "![](no.png)"}\n{"_id": "b", "text": "a pump"}\n', "utf-8"
+    )
+    words = ["reindex", str(path), "--to", "new", "--path", str(tmp_path / "index"), "--quiet"]
+    words += ["--checkpoint", str(tmp_path / "c"), "--base-url", emulator.base_url]
+    assert main([*words, "--media-root", str(tmp_path)]) == 3
+    said = capsys.readouterr().out
+    assert "1  embedded and stored" in said
+    assert "failed: a: " in said
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
