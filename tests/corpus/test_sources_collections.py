@@ -208,6 +208,8 @@ def test_llama_index_payloads_are_embedded_as_the_nodes_themselves(tmp_path: Pat
     from llama_index_gemini2 import NodesSource
 
     direct = list(NodesSource(made))
+    made[0].embedding = [0.125] * 3
+    assert list(NodesSource(made)) == direct, "an old vector isn't moved along"
     client = QdrantClient(":memory:")
     put(client, {int(str(item.id)): item.payload for item in direct})
     stored = read(client, media_root=tmp_path)

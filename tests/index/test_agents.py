@@ -138,6 +138,17 @@ def test_an_answer_keeps_its_budget_and_says_what_it_leaves_out(
         assert not (isinstance(one, str) and isinstance(other, str))
 
 
+def test_all_texts_together_keep_the_budget() -> None:
+    answer: Answer[int] = Answer(Limits(frozenset(), 9, 900, 10))
+    for text in ("1234567", "abcdefg", "xyz"):
+        answer.quote(text)
+    (said,) = answer.parts
+    assert said == (
+        "1234567\n\nabc\n[left out: 4 more characters of text]\n\n"
+        "[left out: 3 more characters of text]"
+    )
+
+
 def test_a_medium_is_shown_once() -> None:
     answer: Answer[int] = Answer(Limits(frozenset({"image"}), 9, 900, 90))
     for at, data in enumerate(["one", "two", "one", "", ""]):

@@ -430,6 +430,13 @@ def test_what_does_not_fit_is_said(store: MatryoshkaVectorStore, corpus: Path) -
     assert "Put the ba\n[left out: 17 more characters of text]" in said(short)
 
 
+def test_the_developers_number_of_results_may_be_beyond_what_is_usual(
+    store: MatryoshkaVectorStore,
+) -> None:
+    assert len(ids(ask(search_tool(store, k=20), query="pump"))) > 4
+    assert len(ids(ask(search_tool(store), query="pump"))) == 4
+
+
 def test_what_the_chat_model_cannot_read_is_named(store: MatryoshkaVectorStore) -> None:
     tool = search_tool(store, show=("image", "document"))
     answer = ask(tool, query="horn", modality="audio")

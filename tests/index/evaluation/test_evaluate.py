@@ -482,6 +482,7 @@ def test_the_command_asks_a_collection_and_puts_tasks_beside_it(
         "gemini-embedding-2/NONE",
         "gemini-embedding-2/CLUSTERING",
     ]
+    assert len(items(emulator)) == 40 + 2 * (60 + 40), "vectors of another task aren't borrowed"
     assert main([*line[:-1], "NONSENSE"]) == 1
     assert "NONSENSE" in capsys.readouterr().err
     assert main([*line, "--collection", "nowhere"]) == 1

@@ -44,6 +44,7 @@ def difference(
         ((0.002, -0.004, 0.0099), 300, "not more"),
         ((-0.03, -0.05, -0.01), 300, "not more"),
         ((0.012, 0.002, 0.022), 300, "too few queries"),  # a gap there is, but of what size?
+        ((0.004, -0.012, 0.02), 300, "too few queries"),
         ((0.03, 0.01, 0.05), MIN_QUERIES - 1, "too few queries"),
         ((0.0, 0.0, 0.0), 10, "too few queries"),
     ],
