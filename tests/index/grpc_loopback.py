@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -33,12 +34,16 @@ class Seen:
         default_factory=lambda: QdrantLocal(":memory:", force_disable_check_same_thread=True)
     )
 
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """The local mode isn't meant for several threads."""
+
     def answer(self, request: Any, context: grpc.ServicerContext, do: Callable[[], Any]) -> Any:
         self.requests.append(request)
         if isinstance(request, q.UpsertPoints) and self.failures:
             context.abort(self.failures.pop(0), "told to fail")
         try:
-            return do()
+            with self.lock:
+                return do()
         except ValueError as error:
             missing = "not found" in str(error)
             there = "already exists" in str(error)
