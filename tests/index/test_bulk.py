@@ -30,7 +30,7 @@ def test_a_folder_gets_one_graph_at_the_end(
 ) -> None:
     pytest.importorskip("qdrant_edge")
     monkeypatch.setattr("gemini2_core.index.edge_backend._WAITING", 1_000)
-    rows = large_rows(13_000)
+    rows = large_rows(11_700)
     with MatryoshkaCollection("docs", space=SPACE, tiers=(256, 512), path=tmp_path) as collection:
         with collection.bulk():
             for start in range(0, 6_500, 1_300):
@@ -40,7 +40,7 @@ def test_a_folder_gets_one_graph_at_the_end(
         built = graphs(tmp_path)
         assert len(built) == 1
         # Outside of it, as many points are enough for the next build.
-        collection.add(range(6_500, 13_000), rows[6_500:])
+        collection.add(range(6_500, 11_700), rows[6_500:])
         assert graphs(tmp_path) != built
 
 
