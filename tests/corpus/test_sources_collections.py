@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,21 @@ def test_llama_index_payloads_are_embedded_as_the_nodes_themselves(tmp_path: Pat
     ]
     assert [item.payload for item in stored] == [item.payload for item in direct]
     client.close()
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{oops}", "{0}", "{", "{value.__class__}", "{value:>999999999}", "{value:q}", "{value:{x}}"],
+)
+def test_a_template_that_asks_for_more_than_its_fields_is_told(
+    template: str, client: QdrantClient
+) -> None:
+    node = {"text": "one", "metadata": {"n": 1}, "metadata_template": template}
+    good = {"text": "two", "metadata": {"n": 2}, "metadata_template": "{key!r:>4}={value}"}
+    put(client, {n: {"_node_content": json.dumps(one)} for n, one in enumerate((node, good))})
+    source = CollectionSource("old", client=client, policy=Policy.lenient())
+    with pytest.warns(SkippedWarning, match=r"left out 1 .*point 0: a template of the node"):
+        assert [item.content for item in source] == ["'n'=2\n\ntwo"]
 
 
 def as_told(item: Item) -> list[object]:

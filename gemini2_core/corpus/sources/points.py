@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from string import Formatter
 from typing import Literal, TypeAlias
 
 import orjson
@@ -22,6 +23,8 @@ PointForm: TypeAlias = Literal["langchain", "llama-index", "text"]
 _NODE = "_node_content"
 _PAGE = "page_content"
 _TEXTS = ("text", "content")
+#: Of a field in a template; what is longer may ask for gigabytes of blanks.
+_LONGEST_SPEC = 4
 _RESOURCES = ("image_resource", "audio_resource", "video_resource")
 
 
@@ -128,7 +131,7 @@ def _embedded_text(
     template = _string(node.get("metadata_template")) or "{key}: {value}"
     separator = node.get("metadata_separator")
     told = (_string(separator) if isinstance(separator, str) else "\n").join(
-        template.format(key=key, value=str(value))
+        _filled(template, key=key, value=str(value))
         for key, value in metadata.items()
         if key not in hidden
     )
@@ -145,9 +148,23 @@ def _embedded_text(
         whole = text
     else:
         form = _string(node.get("text_template")) or "{metadata_str}\n\n{content}"
-        whole = form.format(content=text, metadata_str=told).strip()
+        whole = _filled(form, content=text, metadata_str=told).strip()
     whole = whole or told
     return whole if whole.strip() else ""
+
+
+def _filled(template: str, **fields: str) -> str:
+    """``str.format``, with nothing but these fields: a payload may come from strangers."""
+    try:
+        if all(
+            name is None or (name in fields and len(spec or "") <= _LONGEST_SPEC)
+            for _, name, spec, _ in Formatter().parse(template)
+        ):
+            return template.format(**fields)
+    except (KeyError, ValueError):  # no template at all, or a field in a field's form
+        pass
+    wanted = " and ".join(f"{{{name}}}" for name in fields)
+    raise InvalidInputError(f"a template of the node has more than {wanted}: {template!r:.80}")
 
 
 def _media(node: Mapping[str, object], root: Path | None) -> Iterator[ContentLike]:
