@@ -39,16 +39,17 @@ format: .venv/ready  ## Format, and repair what the linter can
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
 
-bench: .venv/ready .venv-peers/ready  ## Ours, the peers and the floor, in one interleaved run
+bench: .venv/ready .venv-peers/ready  ## Ours, the peers and the floor, in one interleaved run; then recall and time of two passes
 	@$(BIN)/python tests/benchmarks/bench.py --peers .venv-peers/bin/python $(ARGS)
+	@$(BIN)/python -m tests.benchmarks.retrieval
 
 bench-chunking: .venv/ready  ## CPU and memory of chunking a large corpus; ARGS='--pages 10000'
 	@$(BIN)/python tests/benchmarks/chunking.py $(ARGS)
 
-bench-moving: .venv/ready  ## A move that is killed five times; ARGS="--batch 2000", ARGS="--memory 10000 200000"
+bench-moving: .venv/ready  ## A move that is killed five times; ARGS='--batch 2000', ARGS='--memory 10000 200000'
 	@$(BIN)/python -m tests.benchmarks.moving $(ARGS)
 
-bench-retrieval: .venv/ready  ## Recall and latency of two passes; ARGS='--points 100000'
+bench-retrieval: .venv/ready  ## Recall and latency of two passes; ARGS='--points 100000 --texts 20000 --plot two.png'
 	@$(BIN)/python -m tests.benchmarks.retrieval $(ARGS)
 
 notebooks: .venv/ready  ## Run the cookbooks on the emulator, without changing them
