@@ -35,7 +35,9 @@ class EmbeddingCalls(MultiModalEmbedding):
     if TYPE_CHECKING:  # whoever is made has them
         title_metadata_keys: tuple[str, ...]
         allow_remote: bool
-        _embedder: Gemini2Embedder
+
+        @property
+        def embedder(self) -> Gemini2Embedder: ...  # noqa: D102  # told where it is
 
     # Texts
 
@@ -211,7 +213,7 @@ class EmbeddingCalls(MultiModalEmbedding):
         if contents:
             show = bool(kwargs.get("show_progress", False))
             with self._watched(contents, show) as vectors, _naming(nodes):
-                result = self._embedder.embed_contents(contents, titles=titles)
+                result = self.embedder.embed_contents(contents, titles=titles)
                 vectors += marked(result.vectors, result.space)
             _assign(nodes, result, vectors)
         return nodes
@@ -222,7 +224,7 @@ class EmbeddingCalls(MultiModalEmbedding):
         if contents:
             show = bool(kwargs.get("show_progress", False))
             with self._watched(contents, show) as vectors, _naming(nodes):
-                result = await self._embedder.aembed_contents(contents, titles=titles)
+                result = await self.embedder.aembed_contents(contents, titles=titles)
                 vectors += marked(result.vectors, result.space)
             _assign(nodes, result, vectors)
         return nodes
@@ -240,10 +242,10 @@ class EmbeddingCalls(MultiModalEmbedding):
     # What the framework's own public methods would call
 
     def _get_query_embedding(self, query: str) -> Embedding:
-        return self._rows(self._embedder.embed_queries([query]), 1)[0]
+        return self._rows(self.embedder.embed_queries([query]), 1)[0]
 
     async def _aget_query_embedding(self, query: str) -> Embedding:
-        return self._rows(await self._embedder.aembed_queries([query]), 1)[0]
+        return self._rows(await self.embedder.aembed_queries([query]), 1)[0]
 
     def _get_text_embedding(self, text: str) -> Embedding:
         return self._get_text_embeddings([text])[0]
@@ -252,10 +254,10 @@ class EmbeddingCalls(MultiModalEmbedding):
         return (await self._aget_text_embeddings([text]))[0]
 
     def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
-        return self._rows(self._embedder.embed_documents(texts), len(texts))
+        return self._rows(self.embedder.embed_documents(texts), len(texts))
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
-        return self._rows(await self._embedder.aembed_documents(texts), len(texts))
+        return self._rows(await self.embedder.aembed_documents(texts), len(texts))
 
     def _get_image_embedding(self, img_file_path: ImageType) -> Embedding:
         return self._get_image_embeddings([img_file_path])[0]
@@ -265,11 +267,11 @@ class EmbeddingCalls(MultiModalEmbedding):
 
     def _get_image_embeddings(self, img_file_paths: list[ImageType]) -> list[Embedding]:
         pictures = self._pictures(img_file_paths)
-        return self._rows(self._embedder.embed_contents(pictures), len(pictures))
+        return self._rows(self.embedder.embed_contents(pictures), len(pictures))
 
     async def _aget_image_embeddings(self, img_file_paths: list[ImageType]) -> list[Embedding]:
         pictures = self._pictures(img_file_paths)
-        return self._rows(await self._embedder.aembed_contents(pictures), len(pictures))
+        return self._rows(await self.embedder.aembed_contents(pictures), len(pictures))
 
     # The one way to the core
 
@@ -301,7 +303,7 @@ class EmbeddingCalls(MultiModalEmbedding):
         if not inputs:
             return []
         with self._watched(inputs, show_progress) as vectors:
-            result = self._embedder.embed_contents(
+            result = self.embedder.embed_contents(
                 inputs, side=side, titles=titles, aggregate=aggregate
             )
             vectors += self._rows(result, len(inputs))
@@ -319,7 +321,7 @@ class EmbeddingCalls(MultiModalEmbedding):
         if not inputs:
             return []
         with self._watched(inputs, show_progress) as vectors:
-            result = await self._embedder.aembed_contents(
+            result = await self.embedder.aembed_contents(
                 inputs, side=side, titles=titles, aggregate=aggregate
             )
             vectors += self._rows(result, len(inputs))
@@ -354,7 +356,7 @@ class EmbeddingCalls(MultiModalEmbedding):
     ) -> Embedding:
         if agg_fn is not None:
             return agg_fn(vectors)  # the caller's, who alone knows what it is
-        return marked([mean_agg(vectors)], self._embedder.space)[0]
+        return marked([mean_agg(vectors)], self.embedder.space)[0]
 
     def _pictures(self, values: Sequence[ImageType]) -> list[ContentLike]:
         pictures: list[ContentLike] = []

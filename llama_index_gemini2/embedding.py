@@ -8,6 +8,7 @@ import os
 import pickle
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -149,7 +150,7 @@ class Gemini2Embedding(EmbeddingCalls):
     project: str | None = Field(default=None, frozen=True)
     location: str | None = Field(default=None, frozen=True)
 
-    _embedder: Gemini2Embedder = PrivateAttr()
+    _embedder: Gemini2Embedder | None = PrivateAttr(default=None)
     _unportable: tuple[str, ...] = PrivateAttr(default=())
 
     def __init__(
@@ -312,18 +313,24 @@ class Gemini2Embedding(EmbeddingCalls):
 
     @property
     def embedder(self) -> Gemini2Embedder:
-        """The core's embedder, for float32 arrays instead of lists."""
+        """The core's embedder, for float32 arrays instead of lists.
+
+        Raises:
+            ConfigurationError: The model came from another process, and there is no key in this.
+        """
+        if self._embedder is None:
+            self._embedder = self._open()
         return self._embedder
 
     @property
     def usage(self) -> Usage:
         """Tokens, requests and dollars of all calls so far."""
-        return self._embedder.usage
+        return self.embedder.usage
 
     @property
     def space(self) -> EmbeddingSpace:
         """The space the vectors live in; store ``str(space)`` with an index."""
-        return self._embedder.space
+        return self.embedder.space
 
     def to_payload(self) -> dict[str, Any]:
         """What events and callbacks tell of the model."""
@@ -356,11 +363,13 @@ class Gemini2Embedding(EmbeddingCalls):
 
     def close(self) -> None:
         """Close the connections; later calls raise ``ClosedError``."""
-        self._embedder.close()
+        if self._embedder is not None:
+            self._embedder.close()
 
     async def aclose(self) -> None:
         """``close``, awaited."""
-        await self._embedder.aclose()
+        if self._embedder is not None:
+            await self._embedder.aclose()
 
     def __enter__(self) -> Self:
         return self
@@ -410,9 +419,12 @@ class Gemini2Embedding(EmbeddingCalls):
         return {**state, "__dict__": fields, "__pydantic_private__": private}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
-        # The framework's own way hides the error of a missing key; this one raises it.
         BaseModel.__setstate__(self, state)
-        self._embedder = self._open()
+        self._embedder = None
+        # Without a key the first call says so: an error here would kill the process of a pool, and
+        # the pool would start another, and so on without an end.
+        with suppress(ConfigurationError):
+            self._embedder = self._open()
 
 
 #: Fields whose objects may not be picklable, and what a copy in another process has instead.

@@ -309,7 +309,7 @@ def test_what_was_written_twice_is_what_re_embedding_would_have_written(
 ) -> None:
     store.add([node("a", "the pump", title="Pumps", n=1), node("b", "the tank", n=2)])
     assert new.embed_model is not None
-    embedder = new.embed_model._embedder
+    embedder = new.embed_model.embedder
     assert verify(new.collection, source=new.collection, embedder=embedder).reasons == []
 
 
