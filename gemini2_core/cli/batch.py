@@ -39,6 +39,7 @@ def add(commands: Commands) -> None:
     status.add_argument(
         "--offline", action="store_true", help="as of the last look: nothing is sent, no key needed"
     )
+    status.add_argument("--json", action="store_true", help="JSON instead of a table")
     status.set_defaults(run=_status)
     collect = actions.add_parser("collect", help="wait for the jobs, and write the vectors")
     _add_state(collect)
@@ -115,9 +116,9 @@ def _status(options: argparse.Namespace) -> int:
         from gemini2_core.embedding.batch import BatchRecord
 
         with BatchRecord(options.state) as record:
-            return _show(record.status())
+            return _show(record.status(), as_json=options.json)
     with _embedder(options) as embedding, _open(embedding, options) as run:
-        return _show(run.poll())
+        return _show(run.poll(), as_json=options.json)
 
 
 def _collect(options: argparse.Namespace) -> int:
@@ -166,8 +167,8 @@ def _open(embedding: Gemini2Embedder, options: argparse.Namespace) -> BatchRun:
     return embedding.batch(options.state, **told)
 
 
-def _show(status: BatchStatus) -> int:
-    print(status)
+def _show(status: BatchStatus, *, as_json: bool = False) -> int:
+    print(status.to_json() if as_json else status)
     return _UNFINISHED if status.failed or status.refused else 0
 
 

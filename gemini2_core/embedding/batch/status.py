@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import asdict, dataclass
 from html import escape
 
 from gemini2_core.embedding.result import Usage
@@ -11,6 +13,8 @@ from gemini2_core.embedding.result import Usage
 __all__ = ["BatchStatus", "JobStatus"]
 
 _UNDER_WAY = ("PENDING", "RUNNING", "CANCELLING")
+#: Jobs of a table that is read at a glance.
+_SCREEN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +82,11 @@ class BatchStatus:
         return not self.running and (self.cancelled or not self.open)
 
     def __str__(self) -> str:
+        shown = self._shown()
         rows = [("job", "state", "lines", "done", "time", "name")]
         rows += [
             (str(j.number), j.state, f"{j.lines:,}", f"{j.done:,}", _span(j.seconds), j.name)
-            for j in self.jobs
+            for j in shown
         ]
         widths = [max(len(row[column]) for row in rows) for column in range(6)]
         right = (True, False, True, True, True, False)
@@ -92,6 +97,9 @@ class BatchStatus:
             ).rstrip()
             for row in rows
         )
+        if others := Counter(job.state for job in self.jobs if job not in shown):
+            told = ", ".join(f"{count:,} {state}" for state, count in others.items())
+            table += f"\n… and {others.total():,} more: {told}"
         counts = [f"{self.done:,} of {self.lines:,} lines done"]
         if self.failed:
             counts.append(f"{self.failed:,} failed")
@@ -104,6 +112,31 @@ class BatchStatus:
         paid = f"${self.usage.dollars:.6f} paid so far for {tokens:,} tokens"
         head = f"{told}\n{paid}; about ${self.estimated_dollars:.6f} in all"
         return f"{head}\n{table}" if self.jobs else head
+
+    def _shown(self) -> tuple[JobStatus, ...]:
+        """A screen of jobs at most: all, or those under way, or the last."""
+        if len(self.jobs) <= _SCREEN:
+            return self.jobs
+        under_way = tuple(job for job in self.jobs if job.state in _UNDER_WAY)
+        return (under_way or self.jobs)[-_SCREEN:]
+
+    def to_json(self) -> str:
+        """All of it as JSON."""
+        told = {
+            "contents": self.contents,
+            "lines": self.lines,
+            "done": self.done,
+            "failed": self.failed,
+            "refused": self.refused,
+            "open": self.open,
+            "settled": self.settled,
+            "cancelled": self.cancelled,
+            "tokens": dict(self.usage.tokens),
+            "dollars": self.usage.dollars,
+            "estimated_dollars": self.estimated_dollars,
+            "jobs": [asdict(job) for job in self.jobs],
+        }
+        return json.dumps(told, indent=1)
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(str(self))}</pre>"

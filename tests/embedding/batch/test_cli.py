@@ -11,6 +11,8 @@ import pytest
 
 from gemini2_core import Gemini2Embedder
 from gemini2_core.cli import main
+from gemini2_core.embedding import Usage
+from gemini2_core.embedding.batch import BatchStatus, JobStatus
 from gemini2_core.emulator import Emulator
 from tests.embedding.batch.conftest import files, jobs, paid
 from tests.embedding.conftest import KEY
@@ -83,6 +85,29 @@ def test_status_and_cancel(
     assert "3 of 6 lines done, cancelled" in said
     assert [line.split()[1] for line in said.splitlines()[3:]] == ["CANCELLED", "SUCCEEDED"]
     assert len(jobs(emulator)) == 2
+    assert batch("status", "--offline", "--json") == 0
+    told = orjson.loads(capsys.readouterr().out)
+    assert (told["done"], told["settled"], told["cancelled"]) == (3, True, True)
+    assert [(job["state"], job["done"]) for job in told["jobs"]] == [
+        ("CANCELLED", 0),
+        ("SUCCEEDED", 3),
+    ]
+
+
+def test_many_jobs_are_told_in_a_screen() -> None:
+    ended = [JobStatus(n, f"batches/{n}", "SUCCEEDED", 9, 9, 1.0) for n in range(1, 960)]
+    running = [JobStatus(n, f"batches/{n}", "RUNNING", 9, 0, 1.0) for n in range(960, 965)]
+    waiting = [JobStatus(n, "", "WAITING", 9, 0, None) for n in range(965, 1001)]
+
+    def status(*jobs: JobStatus) -> BatchStatus:
+        return BatchStatus(9000, 9000, 8631, 0, 0, jobs, Usage(), 1.0, False)
+
+    lines = str(status(*ended, *running, *waiting)).splitlines()
+    assert [line.split()[0] for line in lines[3:-1]] == ["960", "961", "962", "963", "964"]
+    assert lines[-1] == "… and 995 more: 959 SUCCEEDED, 36 WAITING"
+    lines = str(status(*ended)).splitlines()
+    assert (len(lines), lines[-1]) == (24, "… and 939 more: 939 SUCCEEDED")
+    assert "more" not in str(status(*ended[:20]))
 
 
 def test_what_failed_is_named_and_told_by_the_exit_status(
