@@ -28,7 +28,9 @@ class EmbeddingCalls(Embeddings):
         dimensions: int
         batch_size: int
         allow_remote: bool
-        _embedder: Gemini2Embedder
+
+        @property
+        def embedder(self) -> Gemini2Embedder: ...  # noqa: D102  # told where it is
 
     # Text, as LangChain calls it
 
@@ -143,7 +145,7 @@ class EmbeddingCalls(Embeddings):
             ServiceError: The service kept failing; ``.partial`` holds what was embedded.
         """
         plain, titles = contents_of(contents, titles)
-        return self._embedder.embed_contents(plain, titles=titles, aggregate=aggregate).tolist()
+        return self.embedder.embed_contents(plain, titles=titles, aggregate=aggregate).tolist()
 
     async def aembed_contents(
         self,
@@ -154,7 +156,7 @@ class EmbeddingCalls(Embeddings):
     ) -> list[list[float]]:
         """``embed_contents``, awaited."""
         plain, titles = await asyncio.to_thread(contents_of, contents, titles)
-        result = await self._embedder.aembed_contents(plain, titles=titles, aggregate=aggregate)
+        result = await self.embedder.aembed_contents(plain, titles=titles, aggregate=aggregate)
         return result.tolist()
 
     def embed_query_content(
@@ -171,7 +173,7 @@ class EmbeddingCalls(Embeddings):
             A vector of unit length.
         """
         plain, titles = contents_of([content], None)
-        result = self._embedder.embed_contents(
+        result = self.embedder.embed_contents(
             plain, side="query", titles=titles, aggregate=aggregate
         )
         return result.tolist()[0]
@@ -181,7 +183,7 @@ class EmbeddingCalls(Embeddings):
     ) -> list[float]:
         """``embed_query_content``, awaited."""
         plain, titles = await asyncio.to_thread(contents_of, [content], None)
-        result = await self._embedder.aembed_contents(
+        result = await self.embedder.aembed_contents(
             plain, side="query", titles=titles, aggregate=aggregate
         )
         return result.tolist()[0]
@@ -243,11 +245,11 @@ class EmbeddingCalls(Embeddings):
 
     def _embed_media(self, uris: Sequence[_Uri], modality: Modality) -> list[list[float]]:
         media = media_of(uris, modality, allow_remote=self.allow_remote)
-        return self._embedder.embed_contents(media).tolist()
+        return self.embedder.embed_contents(media).tolist()
 
     async def _aembed_media(self, uris: Sequence[_Uri], modality: Modality) -> list[list[float]]:
         media = await asyncio.to_thread(media_of, uris, modality, allow_remote=self.allow_remote)
-        return (await self._embedder.aembed_contents(media)).tolist()
+        return (await self.embedder.aembed_contents(media)).tolist()
 
     def _for_call(
         self,
@@ -258,9 +260,9 @@ class EmbeddingCalls(Embeddings):
     ) -> tuple[Gemini2Embedder, Side]:
         """The embedder for one call's own arguments, and the side it is on."""
         if task is None and dimensions is None and batch_size is None:
-            return self._embedder, side
+            return self.embedder, side
         called = self.task_type if task is None else task_type_of(task)
-        embedder = self._embedder.variant(
+        embedder = self.embedder.variant(
             task_type=called,
             dimensions=self.dimensions if dimensions is None else dimensions,
             batch_size=self.batch_size if batch_size is None else batch_size,

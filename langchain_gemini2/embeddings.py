@@ -183,7 +183,7 @@ class Gemini2Embeddings(BaseModel, EmbeddingCalls):
     transport: str | None = Field(default=None, exclude=True, repr=False)
     """Official class before 4.0: there is only ``"rest"``; ``"grpc"`` has no effect and warns."""
 
-    _embedder: Gemini2Embedder = PrivateAttr()
+    _embedder: Gemini2Embedder | None = PrivateAttr(default=None)
 
     if not TYPE_CHECKING:  # type checkers make the signature from the fields
 
@@ -269,28 +269,36 @@ class Gemini2Embeddings(BaseModel, EmbeddingCalls):
 
     @property
     def embedder(self) -> Gemini2Embedder:
-        """The core's embedder underneath: float32 arrays, usage of each call."""
+        """The core's embedder underneath: float32 arrays, usage of each call.
+
+        Raises:
+            ConfigurationError: It came from another process, and there is no key in this one.
+        """
+        if self._embedder is None:
+            self._embedder = self._build()
         return self._embedder
 
     @property
     def space(self) -> EmbeddingSpace:
         """The space the vectors live in; store ``str(space)`` with an index."""
-        return self._embedder.space
+        return self.embedder.space
 
     @property
     def usage(self) -> Usage:
         """What all calls so far sent and cost together: tokens by modality, requests, dollars."""
-        return self._embedder.usage
+        return self.embedder.usage
 
     # Its end
 
     def close(self) -> None:
         """Close the connections; later calls raise ``ClosedError``. Your own client stays open."""
-        self._embedder.close()
+        if self._embedder is not None:
+            self._embedder.close()
 
     async def aclose(self) -> None:
         """``close``, awaited."""
-        await self._embedder.aclose()
+        if self._embedder is not None:
+            await self._embedder.aclose()
 
     def __enter__(self) -> Self:
         return self
@@ -342,7 +350,12 @@ class Gemini2Embeddings(BaseModel, EmbeddingCalls):
 
 
 def _rebuild(kind: type[Gemini2Embeddings], arguments: dict[str, Any]) -> Gemini2Embeddings:
-    return kind(**arguments)
+    try:
+        return kind(**arguments)
+    except ConfigurationError:
+        # Most likely there is no key, and the first call says so: an error here would kill the
+        # process of a pool, and the pool would start another, and so on without an end.
+        return kind.model_construct(**arguments)
 
 
 def _told(error: ValidationError, kind: type[BaseModel]) -> str:

@@ -56,8 +56,14 @@ def test_a_pickle_leaves_the_key_out_and_reads_it_again(
     embeddings = make(dimensions=1536, task_type="CLUSTERING", on_progress=print)
     data = pickle.dumps(embeddings)
     assert KEY.encode() not in data
-    with pytest.raises(ConfigurationError, match="GEMINI_API_KEY"):
-        pickle.loads(data)
+    with (
+        pickle.loads(data) as keyless,
+        pytest.raises(ConfigurationError, match="GEMINI_API_KEY") as error,
+    ):
+        keyless.embed_query("q")
+    assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)
+    assert (keyless.dimensions, keyless.task_type) == (1536, "CLUSTERING")
+    assert pickle.loads(pickle.dumps(keyless)).dimensions == 1536
     monkeypatch.setenv("GEMINI_API_KEY", "another")
     with pickle.loads(data) as again:
         assert again.api_key.get_secret_value() == "another"
