@@ -56,6 +56,7 @@ def add(commands: Commands) -> None:
     option("--stop-on-failure", action="store_true", help="end at an item that can't be embedded")
     option("--page", type=int, default=512, metavar="N", help="items at a time (%(default)s)")
     option("--dry-run", action="store_true", help="read and count; send and write nothing")
+    option("--json", action="store_true", help="JSON instead of a table")
     option("--quiet", action="store_true", help="no progress bar")
     add_jobs(parser.add_argument_group("with --batch"), new=True)
     add_address(parser)
@@ -100,7 +101,7 @@ def _run(options: argparse.Namespace) -> int:
             raise
         finally:
             target.close()
-    print(report)
+    print(report.to_json() if options.json else report)
     whole = report.dry_run or (report.finished and not report.failed)
     return 0 if whole else _UNFINISHED
 

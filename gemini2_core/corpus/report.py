@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from gemini2_core.corpus.failure import Failure
 from gemini2_core.embedding import Usage
@@ -116,6 +117,10 @@ class ReindexReport:
         if self.stopped:
             lines.append(f"  stopped: {self.stopped}; the same call goes on from there")
         return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """All of it as JSON."""
+        return json.dumps(asdict(self), indent=1, default=dict)
 
     def _counts(self) -> list[tuple[int, str]]:
         gone = "deleted, being no longer in the source" if self.deleted else "removed at the source"

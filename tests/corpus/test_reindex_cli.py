@@ -94,6 +94,10 @@ def test_what_cant_be_embedded_is_told_by_the_exit_status_too(
     said = capsys.readouterr().out
     assert "1  embedded and stored" in said
     assert "failed: a: " in said
+    assert main([*words, "--media-root", str(tmp_path), "--json"]) == 3
+    told = orjson.loads(capsys.readouterr().out)
+    assert (told["unchanged"], told["failures"][0]["id"], told["finished"]) == (1, "a", True)
+    assert (told["tokens"].keys(), told["usage"]["tokens"]) == ({"TEXT"}, {})
 
 
 @pytest.mark.parametrize(
