@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from cookbooks.qdrant_on_loopback import serve
+from gemini2_core.corpus.sources import CollectionSource
 from gemini2_core.errors import ConfigurationError, IndexUnavailableError, InvalidInputError
-from gemini2_core.index import FilterLike, MatryoshkaCollection
+from gemini2_core.index import FilterLike, MatryoshkaCollection, copy_collection
 from tests.index.conftest import SPACE, random_rows
 
 pytest.importorskip("qdrant_edge")
-from qdrant_client import models
+from qdrant_client import QdrantClient, models
 
 QUERY = random_rows(1)[0]
 
@@ -157,3 +158,22 @@ def test_half_a_second_is_a_timeout() -> None:
         options: dict[str, Any] = {"url": str(url), "timeout": 0.5}
         with MatryoshkaCollection("docs", space=SPACE, tiers=(8, 32), **options) as made:
             assert made.count() == 0
+
+
+def test_an_id_field_of_others_stays_in_what_is_read_of_their_collection() -> None:
+    client, own = QdrantClient(":memory:"), "0b1f6f6e-3a0c-5d5e-9a43-6d0f6a3f2e57"
+    size = models.VectorParams(size=32, distance=models.Distance.COSINE)
+    client.create_collection("theirs", {"dense": size})
+    payload = {"_id": "of a document database", "text": "Bleed the brakes."}
+    client.upsert(
+        "theirs", [models.PointStruct(id=own, vector={"dense": QUERY.tolist()}, payload=payload)]
+    )
+    (item,) = CollectionSource("theirs", client=client)
+    assert (item.id, item.payload) == (own, payload)
+    theirs = MatryoshkaCollection("theirs", space=SPACE, tiers=(32,), client=client, adopt=True)
+    (record,) = theirs.scroll()
+    assert (record.id, record.payload) == (own, payload)
+    assert len(theirs.get([record.id])) == 1
+    copied = MatryoshkaCollection("ours", space=SPACE, tiers=(32,), client=client)
+    assert copy_collection(theirs, copied) == 1
+    assert next(copied.scroll()).payload == payload

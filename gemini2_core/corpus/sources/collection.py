@@ -175,7 +175,8 @@ class CollectionSource(CheckedSource):
     def _item(self, point: Point) -> Item:
         payload = dict(point.payload)
         own = caller_id(point.id, payload)
-        payload.pop(ID_KEY, None)
+        if own != point.id:
+            del payload[ID_KEY]
         content, title = point_content(
             payload,
             text_key=self._text_key,
