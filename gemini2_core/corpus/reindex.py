@@ -91,8 +91,8 @@ def reindex(
         What became of it. ``finished`` is False if ``max_dollars`` stopped it.
 
     Raises:
-        ConfigurationError: The checkpoint belongs to another move, or the collection isn't the
-            one that was filled.
+        ConfigurationError: The checkpoint belongs to another move, the collection isn't the
+            one that was filled, or a number is out of range.
         IndexMismatchError: The collection holds vectors of another space.
         IndexLockedError: Another process has the checkpoint, or the collection's folder.
         InvalidInputError: The source can't be read.
@@ -148,6 +148,10 @@ async def areindex(
     """``reindex``, awaited; cancelling it lets come in what is in flight, as Ctrl-C does."""
     if page < 1:
         raise ConfigurationError(f"page={page!r} must be at least 1")
+    if max_dollars is not None and not max_dollars > 0:
+        raise ConfigurationError(
+            f"max_dollars={max_dollars!r} must be above 0; dry_run=True costs nothing"
+        )
     identity = Identity(
         source=source.name,
         space=str(embedder.space),

@@ -103,6 +103,8 @@ def verify(
             itself, by an alias say.
         ServiceError: The embedding service or the database kept failing.
     """
+    if sample < 0:
+        raise ConfigurationError(f"sample={sample!r} must be 0 or more")
     _not_itself(new, source)
     sized = sized_for(embedder, new)
     before = _live_search(live, live_embedder, source) if queries else None

@@ -104,6 +104,7 @@ def test_what_cant_be_embedded_is_told_by_the_exit_status_too(
     ("words", "said"),
     [
         (["--shard", "2/2"], "shards are numbered from 0"),
+        (["--max-cost", "-1"], "max_dollars=-1.0 must be above 0"),
         (["--from-path", "x", "--collection", "y"], "paths, or --collection"),
         (["--url", "http://127.0.0.1:1"], "--path or --url, one of them"),
     ],

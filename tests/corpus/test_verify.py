@@ -266,6 +266,8 @@ def test_queries_need_something_to_compare_with(
         verify(new, source=corpus(), embedder=embedder, queries=["a"])
     with pytest.raises(ConfigurationError, match=r"gemini-embedding-001/.*live_embedder="):
         verify(new, source=live, embedder=embedder, queries=["a"])
+    with pytest.raises(ConfigurationError, match="sample=-1 must be 0 or more"):
+        verify(new, source=live, embedder=embedder, sample=-1)
 
 
 def test_changes_of_a_query_are_counted() -> None:
