@@ -6,6 +6,7 @@ import asyncio
 import copy
 import math
 import random
+import re
 import threading
 import time
 import weakref
@@ -32,6 +33,7 @@ __all__ = ["QdrantBackend"]
 _T = TypeVar("_T")
 
 _BATCH = 100
+_USER = re.compile(r"//[^/]*@")
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 4.0
 
 
@@ -108,6 +110,8 @@ class QdrantBackend(InThread):
                 or f"{host}:{options.get('port')}"
             )
             self._options = options
+        # A password may stand in an address, and mustn't in a message.
+        self.where = _USER.sub("//", self.where)
         self._words = ClientWords(name, models, remote=self._remote)
 
     def beside(self, name: str) -> QdrantBackend:

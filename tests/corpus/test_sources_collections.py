@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,12 @@ import pytest
 from cookbooks.qdrant_on_loopback import serve
 from gemini2_core.corpus import CollectionSource, DocumentsSource, Item, Policy
 from gemini2_core.corpus.sources import SkippedWarning
-from gemini2_core.errors import ConfigurationError, IndexUnavailableError, InvalidInputError
+from gemini2_core.errors import (
+    ConfigurationError,
+    IndexLockedError,
+    IndexUnavailableError,
+    InvalidInputError,
+)
 from gemini2_core.index import MatryoshkaCollection
 from tests.samples import png
 
@@ -164,6 +171,9 @@ def test_a_server_and_an_alias_are_read_too() -> None:
 def test_a_servers_password_is_in_no_name() -> None:
     source = CollectionSource("old", url="http://user:secret@127.0.0.1:1")
     assert "secret" not in source.name + repr(source)
+    with pytest.raises(IndexUnavailableError, match=r"127\.0\.0\.1:1 didn't answer") as caught:
+        list(source)
+    assert "secret" not in str(caught.value)
 
 
 # ---- LlamaIndex
@@ -234,6 +244,20 @@ def test_a_template_that_asks_for_more_than_its_fields_is_told(
     source = CollectionSource("old", client=client, policy=Policy.lenient())
     with pytest.warns(SkippedWarning, match=r"left out 1 .*point 0: a template of the node"):
         assert [item.content for item in source] == ["'n'=2\n\ntwo"]
+
+
+def test_a_folder_that_others_have_open_or_that_is_damaged_is_told(tmp_path: Path) -> None:
+    client = QdrantClient(path=str(tmp_path))
+    with warnings.catch_warnings():
+        # What can't be opened leaves its lock's file to the garbage collector.
+        warnings.simplefilter("ignore", ResourceWarning)
+        with pytest.raises(IndexLockedError, match="in another process"):
+            CollectionSource("old", path=tmp_path)
+        client.close()
+        (tmp_path / "meta.json").write_text("{")
+        with pytest.raises(IndexUnavailableError, match="no folder of a QdrantClient"):
+            CollectionSource("old", path=tmp_path)
+        gc.collect()
 
 
 def as_told(item: Item) -> list[object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,12 @@ from typing import TYPE_CHECKING
 from gemini2_core.corpus.item import Item
 from gemini2_core.corpus.sources.points import point_content
 from gemini2_core.corpus.sources.reading import Broken, CheckedSource, Found, Policy
-from gemini2_core.errors import ConfigurationError, IndexUnavailableError, InvalidInputError
+from gemini2_core.errors import (
+    ConfigurationError,
+    IndexLockedError,
+    IndexUnavailableError,
+    InvalidInputError,
+)
 from gemini2_core.index import FilterLike, PointId, read_filter
 from gemini2_core.index.backend import Backend
 from gemini2_core.index.ids import ID_KEY, caller_id
@@ -23,8 +27,6 @@ if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
 __all__ = ["CollectionSource"]
-
-_USER = re.compile(r"//[^/@]*@")
 
 
 class CollectionSource(CheckedSource):
@@ -52,6 +54,8 @@ class CollectionSource(CheckedSource):
 
     Raises:
         ConfigurationError: Not one address, or no such folder.
+        IndexLockedError: Another process has the folder open.
+        IndexUnavailableError: The folder is damaged.
         MissingExtraError: The engine's package isn't installed.
     """
 
@@ -85,8 +89,7 @@ class CollectionSource(CheckedSource):
         self._media_root = None if media_root is None else Path(media_root).expanduser()
         self._page = page
         self._latest: PointId | None = None
-        where = _USER.sub("//", self._backend.where)
-        super().__init__(f"collection {name!r} at {where}", policy)
+        super().__init__(f"collection {name!r} at {self._backend.where}", policy)
 
     def _opened(
         self,
@@ -109,7 +112,14 @@ class CollectionSource(CheckedSource):
             # QdrantClient's own folder, as langchain-qdrant and LlamaIndex make it.
             from qdrant_client import QdrantClient
 
-            client = self._own = QdrantClient(path=str(folder))
+            try:
+                client = self._own = QdrantClient(path=str(folder))
+            except RuntimeError as error:
+                raise IndexLockedError(f"{folder} is open in another process: {error}") from error
+            except Exception as error:  # a damaged one makes it raise nearly anything
+                raise IndexUnavailableError(
+                    f"{folder} is no folder of a QdrantClient that can be read: {error}"
+                ) from error
         from gemini2_core.index.qdrant_backend import QdrantBackend
 
         return QdrantBackend(name, url=url, api_key=api_key, prefer_grpc=prefer_grpc, client=client)
