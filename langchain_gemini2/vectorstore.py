@@ -229,13 +229,15 @@ class MatryoshkaVectorStore(MatryoshkaSearches):
             embedding: The embeddings.
             metadatas: One a text.
             ids: One a text.
-            force_recreate: Drop the collection first, whoever made it and whatever is in it.
+            force_recreate: Drop the collection first, whoever made it and whatever is in it; one
+                that an alias names is kept, and that is an error.
             kwargs: Arguments of the class.
         """
         store = cls(embedding, **kwargs)
         try:
-            if force_recreate and store.collection_name in store.collection.collections():
-                store.collection.drop(unmarked=True)
+            at = store.collection
+            if force_recreate and at.name in {*at.collections(), *at.aliases()}:
+                at.drop(unmarked=True)
             store.add_texts(texts, metadatas, ids=ids)
         except BaseException:
             store.close()
@@ -256,8 +258,9 @@ class MatryoshkaVectorStore(MatryoshkaSearches):
         """``from_texts``, awaited."""
         store = cls(embedding, **kwargs)
         try:
-            if force_recreate and store.collection_name in await store.collection.acollections():
-                await store.collection.adrop(unmarked=True)
+            at = store.collection
+            if force_recreate and at.name in {*await at.acollections(), *await at.aaliases()}:
+                await at.adrop(unmarked=True)
             await store.aadd_texts(texts, metadatas, ids=ids)
         except BaseException:
             await store.aclose()

@@ -547,6 +547,14 @@ async def test_langchain_qdrants_arguments_work_here_too(make: Make, tmp_path: P
         assert len(store.similarity_search("valve", score_threshold=-1)) == 1
     async with await cls.afrom_texts(["a"], embeddings, force_recreate=True, **place) as store:
         assert await store.collection.acount() == 1
+        await store.collection.apoint_alias("live")
+    place["collection_name"] = "live"
+    with pytest.raises(ConfigurationError, match="alias"):
+        cls.from_texts(["b"], embeddings, force_recreate=True, **place)
+    with pytest.raises(ConfigurationError, match="alias"):
+        await cls.afrom_texts(["b"], embeddings, force_recreate=True, **place)
+    with cls.from_existing_collection("live", embeddings, path=tmp_path) as store:
+        assert store.collection.count() == 1
 
 
 async def test_afrom_texts(make: Make) -> None:
