@@ -34,7 +34,12 @@ from pydantic import PrivateAttr
 from gemini2_core.corpus import verify
 from gemini2_core.emulator import Emulator
 from gemini2_core.errors import ConfigurationError, IndexUnavailableError
-from llama_index_gemini2 import DoubleWriteVectorStore, Gemini2Embedding, MatryoshkaVectorStore
+from llama_index_gemini2 import (
+    DoubleWriteVectorStore,
+    Gemini2Embedding,
+    MatryoshkaVectorStore,
+    NodesSource,
+)
 from tests.wire import items, texts
 
 pytest.importorskip("qdrant_client")
@@ -307,10 +312,11 @@ def test_an_index_writes_through_it_and_reads_the_live_side(
 def test_what_was_written_twice_is_what_re_embedding_would_have_written(
     store: DoubleWriteVectorStore, new: MatryoshkaVectorStore
 ) -> None:
-    store.add([node("a", "the pump", title="Pumps", n=1), node("b", "the tank", n=2)])
+    nodes = [node("a", "the pump", title="Pumps", n=1), node("b", "the tank", n=2)]
+    store.add(nodes)
     assert new.embed_model is not None
     embedder = new.embed_model.embedder
-    assert verify(new.collection, source=new.collection, embedder=embedder).reasons == []
+    assert verify(new.collection, source=NodesSource(nodes), embedder=embedder).reasons == []
 
 
 def test_what_cant_work_is_said(make: Make, tmp_path: Path) -> None:
