@@ -359,6 +359,10 @@ class EmbeddingCalls(MultiModalEmbedding):
         return marked([mean_agg(vectors)], self.embedder.space)[0]
 
     def _pictures(self, values: Sequence[ImageType]) -> list[ContentLike]:
+        if isinstance(values, str | bytes | os.PathLike | BytesIO):
+            raise InvalidInputError(
+                f"a list of paths or URIs is wanted, not one {type(values).__name__}: put it in [ ]"
+            )
         pictures: list[ContentLike] = []
         for index, value in enumerate(values):
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import multiprocessing
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -346,6 +347,19 @@ async def test_pictures_one_by_one_and_in_lists(
     assert await model.aget_image_embedding_batch([red, blue]) == both
     with pytest.raises(MediaNotFoundError, match="input 1"):
         model.get_image_embedding_batch([red, str(media / "gone.png")])
+
+
+async def test_one_picture_in_place_of_a_list_isn_t_read_letter_by_letter(
+    make: Make, emulator: Emulator, media: Path
+) -> None:
+    model = make()
+    one: Any
+    for one in (str(media / "red.png"), media / "red.png", BytesIO(png(255)), png(255)):
+        with pytest.raises(InvalidInputError, match=f"not one {type(one).__name__}"):
+            model.get_image_embedding_batch(one)
+        with pytest.raises(InvalidInputError, match="put it in"):
+            await model.aget_image_embedding_batch(one)
+    assert not emulator.requests
 
 
 async def test_contents_joint_and_apart(make: Make, emulator: Emulator, media: Path) -> None:
