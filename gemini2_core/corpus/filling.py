@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Mapping
+from time import sleep
 
 from gemini2_core.index import MatryoshkaCollection
 
@@ -23,6 +26,8 @@ VERIFIED_KEY = "verified"
 _KEY = "filling"
 # Looked at again after writing: others write to the same note.
 _TRIES = 5
+#: After so long others have written what they were about to; no two shards wait equally long.
+_SECONDS = (0.1, 0.4)
 
 
 def mark_filling(collection: MatryoshkaCollection, *, shard: tuple[int, int] = (0, 1)) -> None:
@@ -56,9 +61,9 @@ async def amark_filling(
 def mark_filled(collection: MatryoshkaCollection, *, shard: tuple[int, int] = (0, 1)) -> None:
     """Say that the last point of a shard is stored; with the last shard the collection is whole.
 
-    Shards that end in the same moment can write over each other's word. Then one counts as
-    unfinished, nothing is switched, and running that one again (there is nothing left to do for
-    it) says it anew.
+    Shards that end in the same moment can write over each other's word, so each looks again after
+    a while. If one's word should get lost all the same, it counts as unfinished, nothing is
+    switched, and running that one again (there is nothing left to do for it) says it anew.
 
     Args:
         collection: The one that was filled.
@@ -69,6 +74,8 @@ def mark_filled(collection: MatryoshkaCollection, *, shard: tuple[int, int] = (0
         if changed is None:
             return
         collection.write_note(changed)
+        if shard[1] > 1:
+            sleep(random.uniform(*_SECONDS))
 
 
 async def amark_filled(
@@ -80,6 +87,8 @@ async def amark_filled(
         if changed is None:
             return
         await collection.awrite_note(changed)
+        if shard[1] > 1:
+            await asyncio.sleep(random.uniform(*_SECONDS))
 
 
 def unfilled_shards(collection: MatryoshkaCollection) -> list[str]:

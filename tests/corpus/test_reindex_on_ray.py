@@ -14,6 +14,7 @@ import pytest
 from cookbooks.qdrant_on_loopback import serve as serve_qdrant
 from gemini2_core import Gemini2Embedder
 from gemini2_core.corpus import BeirSource, reindex
+from gemini2_core.corpus.filling import unfilled_shards
 from gemini2_core.emulator import serve
 from gemini2_core.index import MatryoshkaCollection
 from tests.corpus.corpora import made_up
@@ -58,3 +59,4 @@ def test_shards_on_ray_make_the_collection_of_one_process(tmp_path: Path) -> Non
             reindex(BeirSource(corpus), embedder, one, checkpoint=tmp_path / "d")
             assert everything(new) == everything(one)
             assert new.count() == 90
+            assert unfilled_shards(new) == []

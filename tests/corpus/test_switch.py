@@ -273,6 +273,23 @@ def test_every_shard_has_to_say_it_is_done(memory: Open) -> None:
         assert unfilled_shards(green) == ["0/1"]
 
 
+def test_shards_that_end_in_the_same_moment_are_both_done(
+    memory: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with made(memory, "green") as green:
+        mark_filling(green, shard=(0, 2))
+        mark_filling(green, shard=(1, 2))
+        as_the_other_read_it = green.note()
+
+        def the_other_writes(_: float) -> None:
+            monkeypatch.undo()
+            green.write_note({**as_the_other_read_it, "filling": {"of": 2, "done": [1]}})
+
+        monkeypatch.setattr("gemini2_core.corpus.filling.sleep", the_other_writes)
+        mark_filled(green, shard=(0, 2))
+        assert unfilled_shards(green) == []
+
+
 async def test_every_shard_has_to_say_it_is_done_async(memory: Open) -> None:
     async with await asyncio.to_thread(made, memory, "green") as green:
         await amark_filling(green, shard=(0, 2))
