@@ -205,8 +205,13 @@ class QdrantBackend(InThread):
                     return error
                 return None
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(write(one)) for one in operation.writes]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(write(one)) for one in operation.writes]
+        except ExceptionGroup as errors:
+            # A refused key, say: one error, as for who waits.
+            first = errors.exceptions[0]
+            raise first from first.__cause__
         return [task.result() for task in tasks]
 
     def _waits(self, operation: Operation[_T]) -> Iterator[float | None]:

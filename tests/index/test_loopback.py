@@ -259,6 +259,17 @@ def process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             child.kill()
 
 
+async def test_a_key_that_may_only_read_is_one_error_awaited_too(server: Loopback) -> None:
+    rows = random_rows(250)
+    async with at(server) as docs:
+        server.fail_next(403, 403, 403)
+        with pytest.raises(AuthenticationError, match="api_key"):
+            await docs.aadd(range(250), rows)
+        server.fail_next(403, 403, 403)
+        with pytest.raises(AuthenticationError, match="api_key"):
+            docs.add(range(250), rows)
+
+
 def test_a_server_killed_in_the_middle_has_what_it_acknowledged_when_it_is_back(
     tmp_path: Path,
 ) -> None:
