@@ -124,6 +124,8 @@ def _status(options: argparse.Namespace) -> int:
 def _collect(options: argparse.Namespace) -> int:
     from gemini2_core.embedding.batch import BatchRecord
 
+    with BatchRecord(options.state) as record:
+        record.check_output(options.output, dimensions=options.dimensions)
     if not options.no_wait:
         with _embedder(options) as embedding, _open(embedding, options) as run:
             run.wait(options.deadline)

@@ -17,7 +17,7 @@ from gemini2_core.embedding.batch.kept_jobs import Job
 from gemini2_core.embedding.batch.state import State
 from gemini2_core.embedding.batch.statefile import read_facts
 from gemini2_core.embedding.batch.status import BatchStatus, JobStatus
-from gemini2_core.embedding.batch.vector_files import BatchVector, Saved, write_vectors
+from gemini2_core.embedding.batch.vector_files import BatchVector, Saved, check_kind, write_vectors
 from gemini2_core.embedding.result import Usage
 from gemini2_core.errors import ConfigurationError, Gemini2Error, InvalidInputError, ServiceError
 from gemini2_core.model import MODELS, EmbeddingSpace, Modality, ModelSpec, Vectors
@@ -166,12 +166,23 @@ class BatchRecord:
             ConfigurationError: Another kind of file, or a size that isn't there.
             MissingExtraError: Parquet without the extra ``parquet``.
         """
-        size = self._dimensions if dimensions is None else dimensions
-        if not 1 <= size <= self._dimensions:
-            raise ConfigurationError(
-                f"dimensions={size}: the vectors in {self.path} have {self._dimensions} numbers"
-            )
+        self.check_output(path, dimensions=dimensions)
+        size = dimensions or self._dimensions
         return write_vectors(Path(path).expanduser(), self.collect(), size, self.status().contents)
+
+    def check_output(self, path: str | Path, *, dimensions: int | None = None) -> None:
+        """See that ``save`` can write such a file, before what comes into it is waited for.
+
+        Raises:
+            ConfigurationError: Another kind of file, no such folder, or a size that isn't there.
+            MissingExtraError: Parquet without the extra ``parquet``.
+        """
+        if dimensions is not None and not 1 <= dimensions <= self._dimensions:
+            raise ConfigurationError(
+                f"dimensions={dimensions}: the vectors in {self.path} have {self._dimensions} "
+                "numbers"
+            )
+        check_kind(Path(path).expanduser())
 
     def close(self) -> None:
         """Let go of the file; the jobs at the service go on."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from gemini2_core.embedding.answer import Row
 from gemini2_core.errors import ConfigurationError, Gemini2Error, MissingExtraError
 from gemini2_core.model import truncate
 
-__all__ = ["BatchVector", "Saved", "write_vectors"]
+__all__ = ["BatchVector", "Saved", "check_kind", "write_vectors"]
 
 #: Rows that are written at a time.
 _SOME = 1024
@@ -41,6 +42,22 @@ class Saved(NamedTuple):
     errors: dict[str, Gemini2Error]
 
 
+def check_kind(path: Path) -> None:
+    """See that vectors can be written to a file, before they are waited for.
+
+    Raises:
+        ConfigurationError: Another kind of file, or no such folder.
+        MissingExtraError: Parquet without the extra ``parquet``.
+    """
+    if path.suffix.lower() not in _WRITERS:
+        kinds = ", ".join(_WRITERS)
+        raise ConfigurationError(f"{path}: vectors are written to {kinds}, by the file's name")
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"{path}: there is no folder {path.parent}")
+    if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
+        raise MissingExtraError("parquet", extra="parquet", package="pyarrow")
+
+
 def write_vectors(path: Path, found: Iterable[BatchVector], dimensions: int, most: int) -> Saved:
     """Write vectors to a file, of the kind that its name says.
 
@@ -54,10 +71,8 @@ def write_vectors(path: Path, found: Iterable[BatchVector], dimensions: int, mos
         ConfigurationError: Another kind of file.
         MissingExtraError: Parquet without the extra ``parquet``.
     """
-    write = _WRITERS.get(path.suffix.lower())
-    if write is None:
-        kinds = ", ".join(_WRITERS)
-        raise ConfigurationError(f"{path}: vectors are written to {kinds}, by the file's name")
+    check_kind(path)
+    write = _WRITERS[path.suffix.lower()]
     errors: dict[str, Gemini2Error] = {}
 
     def good() -> Iterator[tuple[str, Row]]:
@@ -100,11 +115,8 @@ def _write_parquet(
     dimensions: int,
     most: int,  # noqa: ARG001 - as the others
 ) -> int:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise MissingExtraError("parquet", extra="parquet", package="pyarrow") from error
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     schema = pa.schema([("key", pa.string()), ("vector", pa.list_(pa.float32(), dimensions))])
     count = 0

@@ -110,6 +110,30 @@ def test_many_jobs_are_told_in_a_screen() -> None:
     assert "more" not in str(status(*ended[:20]))
 
 
+@pytest.mark.parametrize(
+    ("output", "more", "told"),
+    [
+        ("vectors.txt", (), "vectors are written to .npz, .parquet, .jsonl"),
+        ("no/vectors.npz", (), "there is no folder"),
+        ("vectors.npz", ("--dimensions", "9999"), "have 3072 numbers"),
+    ],
+)
+def test_a_file_that_cant_be_written_is_told_before_the_jobs_are_waited_for(
+    batch: Batch,
+    corpus: str,
+    tmp_path: Path,
+    emulator: Emulator,
+    capsys: pytest.CaptureFixture[str],
+    output: str,
+    more: tuple[str, ...],
+    told: str,
+) -> None:
+    emulator.configure(batch_outcome="stuck")
+    batch("submit", corpus)
+    assert batch("collect", "--output", str(tmp_path / output), *more) == 1
+    assert told in capsys.readouterr().err
+
+
 def test_what_failed_is_named_and_told_by_the_exit_status(
     batch: Batch,
     tmp_path: Path,
