@@ -39,6 +39,9 @@ class DoubleWriteVectorStore(VectorStore):
     Once the re-embedding is done, ``catch_up`` makes the new side agree: with what it missed, and
     with what the re-embedding, which reads the corpus as it was, wrote over or put back.
 
+    A write waits for both sides. With ``retry_seconds=2``, say, the new side's model gives up soon
+    where its service is down, and ``catch_up`` does the rest; the default waits for minutes.
+
     Example:
         >>> new = MatryoshkaVectorStore(embeddings, "docs_v2", url=url)  # doctest: +SKIP
         >>> store = DoubleWriteVectorStore(live, new, journal="move.sqlite")  # doctest: +SKIP
