@@ -129,7 +129,8 @@ class MatryoshkaVectorStore(MatryoshkaSearches):
 
         Raises:
             InvalidInputError: A text, id or metadata that can't be stored; ``.index`` says which.
-            ServiceError: The embedding service or the database kept failing.
+            ServiceError: The embedding service or the database kept failing; ``.partial`` holds
+                what was embedded and isn't stored.
             IndexMismatchError: The collection holds other vectors.
         """
         _nothing(kwargs)

@@ -83,7 +83,8 @@ class MatryoshkaCollection(CollectionAsAWhole):
         Raises:
             IndexMismatchError: Vectors of another space, or shorter than the largest tier.
             InvalidInputError: Lengths that differ, a bad id, numbers that aren't finite.
-            IndexUnavailableError: The engine failed; ``stored`` tells what it had acknowledged.
+            IndexUnavailableError: The engine failed; ``stored`` tells what it had acknowledged,
+                ``partial`` is the ``EmbeddingResult`` that was given, which is paid for.
         """
         return take(add_points(self._opening, ids, vectors, payloads, texts), self._backend)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from gemini2_core.embedding import EmbeddingResult
 from gemini2_core.errors import (
     ConfigurationError,
     Gemini2Error,
@@ -42,7 +43,25 @@ def add_points(
     payloads: Iterable[Mapping[str, object]] | None,
     texts: Iterable[str] | None,
 ) -> Steps[list[PointId]]:
-    """Store points, looked at as a whole before the first is sent."""
+    """Store points, looked at as a whole before the first is sent.
+
+    An error carries what was embedded for it, which is paid for, in ``partial``.
+    """
+    try:
+        return (yield from _added(opening, ids, vectors, payloads, texts))
+    except Gemini2Error as error:
+        if error.partial is None and isinstance(vectors, EmbeddingResult):
+            error.partial = vectors
+        raise
+
+
+def _added(
+    opening: Opening,
+    ids: Iterable[PointId],
+    vectors: VectorsLike,
+    payloads: Iterable[Mapping[str, object]] | None,
+    texts: Iterable[str] | None,
+) -> Steps[list[PointId]]:
     mark = yield from opening.opened_now()
     own = list(ids)
     rows = read_rows(vectors, space=mark.space, largest=max(mark.tiers), name=opening.name)

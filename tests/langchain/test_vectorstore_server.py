@@ -45,8 +45,11 @@ def test_a_server_that_dies_in_the_middle_has_whole_documents_alone(
 ) -> None:
     store = MatryoshkaVectorStore(make(), url=server, retry_seconds=0.5)
     server.die_after(2)
-    with pytest.raises(IndexUnavailableError, match="0 of 2 points are stored"):
+    with pytest.raises(IndexUnavailableError, match="0 of 2 points are stored") as failed:
         store.add_texts(TEXTS, ids=IDS, batch_size=2)
+    paid = failed.value.partial
+    assert paid is not None
+    assert (paid.indices.tolist(), paid.dimensions) == ([4, 5], 3072)
     assert len(sent(emulator)) == 6, "what could no longer be stored wasn't embedded"
     server.revive()
     assert [one.id for one in store.get_by_ids(IDS)] == IDS[:4]
