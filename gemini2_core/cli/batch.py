@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gemini2_core.cli.command import Commands
+from gemini2_core.cli.command import Commands, Run
 from gemini2_core.cli.jobs import add_jobs, jobs
 from gemini2_core.cli.options import add_embedding, embedder
 from gemini2_core.cli.sources import add_source, source
@@ -50,7 +50,7 @@ def add(commands: Commands) -> None:
     add("--dimensions", type=int, metavar="N", help="size in the file, up to what was fetched")
     add("--no-wait", action="store_true", help="write what has come, and send nothing")
     add("--deadline", type=float, metavar="S", help="wait so long at most")
-    collect.set_defaults(run=_collect)
+    collect.set_defaults(run=_resumable(_collect))
     cancel = actions.add_parser("cancel", help="end the jobs; what they brought is kept")
     _add_state(cancel)
     cancel.set_defaults(run=_cancel)
@@ -78,7 +78,7 @@ def _add_submit(actions: Commands) -> None:
     )
     add_jobs(group, new=True)
     add_embedding(submit)
-    submit.set_defaults(run=_submit)
+    submit.set_defaults(run=_resumable(_submit))
 
 
 def _add_state(parser: argparse.ArgumentParser) -> None:
@@ -86,6 +86,19 @@ def _add_state(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base-url", metavar="URL", help="another server, such as the emulator's")
     parser.add_argument("--cache", metavar="FILE", help="put the vectors there as well")
     add_jobs(parser, new=False)
+
+
+def _resumable(run: Run) -> Run:
+    """A command that says what Ctrl-C leaves."""
+
+    def told(options: argparse.Namespace) -> int:
+        try:
+            return run(options)
+        except KeyboardInterrupt:
+            print("gemini2: stopped; the jobs go on, and so does the same command", file=sys.stderr)
+            raise
+
+    return told
 
 
 def _submit(options: argparse.Namespace) -> int:

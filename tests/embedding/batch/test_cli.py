@@ -12,7 +12,7 @@ import pytest
 from gemini2_core import Gemini2Embedder
 from gemini2_core.cli import main
 from gemini2_core.embedding import Usage
-from gemini2_core.embedding.batch import BatchStatus, JobStatus
+from gemini2_core.embedding.batch import BatchRun, BatchStatus, JobStatus
 from gemini2_core.emulator import Emulator
 from tests.embedding.batch.conftest import files, jobs, paid
 from tests.embedding.conftest import KEY
@@ -132,6 +132,27 @@ def test_a_file_that_cant_be_written_is_told_before_the_jobs_are_waited_for(
     batch("submit", corpus)
     assert batch("collect", "--output", str(tmp_path / output), *more) == 1
     assert told in capsys.readouterr().err
+
+
+def test_an_interrupt_says_what_goes_on(
+    batch: Batch,
+    corpus: str,
+    tmp_path: Path,
+    emulator: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    batch("submit", corpus)
+    output = ("--output", str(tmp_path / "vectors.npz"))
+    with monkeypatch.context() as patched:
+        patched.setattr(BatchRun, "wait", interrupted)
+        assert batch("collect", *output) == 130
+    assert "the jobs go on, and so does the same command" in capsys.readouterr().err
+    assert batch("collect", *output) == 0
+    assert len(jobs(emulator)) == 1
 
 
 def test_what_failed_is_named_and_told_by_the_exit_status(
