@@ -36,7 +36,10 @@ def live_store(kind: str, embeddings: Any, tmp_path: Path) -> VectorStore:
     if kind == "chroma":
         chroma = pytest.importorskip("langchain_chroma")
         name = f"c{uuid.uuid4().hex}"
-        store: VectorStore = chroma.Chroma(name, embeddings)
+        chromadb = pytest.importorskip("chromadb")
+        # The settings of every test's: a process has one ephemeral Chroma.
+        client = chromadb.EphemeralClient(chromadb.Settings(anonymized_telemetry=False))
+        store: VectorStore = chroma.Chroma(name, embeddings, client=client)
         return store
     if kind == "qdrant":
         qdrant = pytest.importorskip("langchain_qdrant")
