@@ -194,7 +194,7 @@ class Opening:
 
     def _made(self) -> Steps[Description]:
         made = Mark(
-            self._own_space(),
+            self._own_space(f"there is no {self.place}, and to make it"),
             {size: str(size) for size in self._tiers or DEFAULT_TIERS},
             SPARSE_NAME if self._wanted.hybrid else None,
         )
@@ -210,9 +210,9 @@ class Opening:
             )
         return found
 
-    def _own_space(self) -> EmbeddingSpace:
+    def _own_space(self, why: str) -> EmbeddingSpace:
         if self._wanted.space is None:
-            raise ConfigurationError(f"{self.place} has no mark: say the space of its vectors")
+            raise ConfigurationError(f"{why} the space of its vectors is needed: space=")
         return self._wanted.space
 
     def _adopted(self, found: Description) -> Steps[Mark]:
@@ -222,7 +222,12 @@ class Opening:
                 f"If they are {self._wanted.space or 'of a space you know'}, open it once with "
                 "adopt=True; else use another name and embed its contents anew"
             )
-        mark = Mark.adopt(found, self._own_space(), self._tiers or DEFAULT_TIERS, self.name)
+        mark = Mark.adopt(
+            found,
+            self._own_space(f"{self.place} has no mark, and to adopt it"),
+            self._tiers or DEFAULT_TIERS,
+            self.name,
+        )
         for size, name in mark.tiers.items():
             if lacking := (yield from ask(Count(without_vector(name)))):
                 raise IndexMismatchError(

@@ -441,3 +441,8 @@ def test_a_prefix_is_put_before_every_field(filled: MatryoshkaCollection) -> Non
     inner: FilterLike = {"text": "a field that is called as an operator is"}
     wanted = {"must": [{"key": "meta.text", "match": {"value": inner["text"]}}]}  # type: ignore[index]
     assert read_filter(inner, prefix="meta") == wanted
+
+
+def test_what_is_not_there_is_not_made_without_its_space() -> None:
+    with pytest.raises(ConfigurationError, match="there is no collection 'docs' at :memory:"):
+        MatryoshkaCollection("docs", space=None).open()
