@@ -103,3 +103,42 @@ def test_nothing_is_kept_longer_than_it_is_needed_and_nothing_shorter(
     assert state.contents.settled(0, 100)[0] == []
     assert state.file.rows("SELECT count(*) FROM vectors") == [(0,)]
     state.file.close()
+
+
+@settings(max_examples=30)
+@given(st.lists(st.sampled_from(["done", "failed", "at fault", "open"]), min_size=1, max_size=12))
+def test_what_was_given_up_is_open_again_as_it_was_and_nothing_else_is(ends: list[str]) -> None:
+    state = opened()
+    contents = [
+        NewContent(
+            f"k{n}",
+            f"d{n}",
+            [(Line(f"line {n}", b"{}", 9, {Modality.TEXT: 2}, {f"m{n % 3}": b"m"}), 1.0)],
+        )
+        for n in range(len(ends))
+    ]
+    state.contents.add(contents)
+    counted = state.contents.counts()
+    state.jobs.pack(100, 10_000, None, seal=True)
+    told = {
+        "done": lambda n: Outcome(n, np.ones(2, np.float32)),
+        "failed": lambda n: Outcome(n, None, "now"),
+        "at fault": lambda n: Outcome(n, None, "always", permanent=True),
+    }
+    outcomes = [told[end](n) for n, end in enumerate(ends, 1) if end != "open"]
+    state.lines.keep(outcomes, Usage(), tries=1, job=1)
+    failed = {f"k{n}" for n, end in enumerate(ends) if end == "failed"}
+    assert state.contents.given_up([one.key for one in contents]) == failed
+    state.contents.try_again(contents)
+    assert state.contents.given_up([one.key for one in contents]) == set()
+    counts = state.contents.counts()
+    assert counts == {**counted, "done": ends.count("done"), "failed": ends.count("at fault")}
+    state.jobs.pack(100, 10_000, None, seal=True)
+    again = {
+        line.id
+        for job in state.jobs.all("packed")[1:]
+        for line in state.lines.of_job(job.id, 0, 99)
+    }
+    assert again == {n for n, end in enumerate(ends, 1) if end == "failed"}
+    assert all(state.lines.media_of(n) == {f"m{(n - 1) % 3}": b"m"} for n in again)
+    state.file.close()
