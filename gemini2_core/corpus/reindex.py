@@ -6,7 +6,7 @@ import asyncio
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,15 +14,21 @@ from gemini2_core.corpus.batching import BatchMove, batch_state
 from gemini2_core.corpus.checkpoint import Checkpoint, Identity
 from gemini2_core.corpus.filling import amark_filled, amark_filling
 from gemini2_core.corpus.item import Source
+from gemini2_core.corpus.itself import refuse_itself
 from gemini2_core.corpus.moving import Move, Settings
 from gemini2_core.corpus.online import OnlineMove
 from gemini2_core.corpus.report import ReindexProgress, ReindexReport, money
-from gemini2_core.corpus.sources import sharded
+from gemini2_core.corpus.sources import CollectionSource, sharded
 from gemini2_core.corpus.trying import dry_report, left_out
 from gemini2_core.corpus.waiting import WaitingItems
 from gemini2_core.embedding import Gemini2Embedder, loop
 from gemini2_core.embedding.batch import BatchOptions
-from gemini2_core.errors import ConfigurationError, Gemini2Error, IndexMismatchError
+from gemini2_core.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    Gemini2Error,
+    IndexMismatchError,
+)
 from gemini2_core.index import MatryoshkaCollection, PointId
 
 __all__ = ["OnProgress", "areindex", "reindex"]
@@ -92,7 +98,7 @@ def reindex(
 
     Raises:
         ConfigurationError: The checkpoint belongs to another move, the collection isn't the
-            one that was filled, or a number is out of range.
+            one that was filled or is its own source, or a number is out of range.
         IndexMismatchError: The collection holds vectors of another space.
         IndexLockedError: Another process has the checkpoint, or the collection's folder.
         InvalidInputError: The source can't be read.
@@ -171,6 +177,9 @@ async def areindex(
                 on_progress=told,
             )
     sharded(source, *shard)  # which says if there is no such shard
+    if isinstance(source, CollectionSource):
+        with suppress(AuthenticationError):  # of a key that mayn't know the aliases
+            refuse_itself(target, source, await target.aaliases())
     await target.aopen()
     if target.space != embedder.space:
         raise IndexMismatchError(

@@ -17,6 +17,7 @@ import orjson
 from gemini2_core.content import ContentLike
 from gemini2_core.corpus.filling import unfilled_shards
 from gemini2_core.corpus.item import Item
+from gemini2_core.corpus.itself import refuse_itself
 from gemini2_core.corpus.seen import note_verification
 from gemini2_core.corpus.side_by_side import (
     QueryVector,
@@ -25,7 +26,6 @@ from gemini2_core.corpus.side_by_side import (
     compare_queries,
     sized_for,
 )
-from gemini2_core.corpus.sources import CollectionSource
 from gemini2_core.corpus.sources.points import point_content
 from gemini2_core.corpus.tally import Tally
 from gemini2_core.corpus.verification import Difference, Verification
@@ -105,7 +105,7 @@ def verify(
     """
     if sample < 0:
         raise ConfigurationError(f"sample={sample!r} must be 0 or more")
-    _not_itself(new, source)
+    refuse_itself(new, source, new.aliases())
     sized = sized_for(embedder, new)
     before = _live_search(live, live_embedder, source) if queries else None
     drawn = _Drawn(sample, random.Random(seed))
@@ -187,25 +187,6 @@ async def averify(
 
 
 # ---- the source
-
-
-def _not_itself(new: MatryoshkaCollection, source: object) -> None:
-    """See that the source is another collection; after a switch the live alias names this one."""
-    if isinstance(source, MatryoshkaCollection):
-        name, where = source.name, source.where
-    elif isinstance(source, CollectionSource):
-        name, where = source.collection, source.backend.where
-    else:
-        return
-    aliases = new.aliases()
-    # One memory isn't told from another by its address.
-    same_place = where != ":memory:" and new.beside(name).where == where
-    same_name = aliases.get(name, name) == aliases.get(new.name, new.name)
-    if source is new or (same_place and same_name):
-        raise ConfigurationError(
-            f"{new.name!r} would be held against itself, by its name {name!r}: name what it was "
-            "made from"
-        )
 
 
 def _pages(given: Iterable[_T]) -> Iterator[list[_T]]:

@@ -87,7 +87,12 @@ def test_the_whole_way(
     assert "nothing to go back to" in run("rollback", "docs", *at, status=1)
     assert run("drop-old", "docs", *at) == "nothing is kept from before docs was switched\n"
     run("switch", "docs", "v2", *at)
-    assert "'v2' would be held against itself, by its name 'docs'" in run(*verifying, status=1)
+    assert "'v2' would be its own source, by its name 'docs'" in run(*verifying, status=1)
+    moving = ["reindex", "--collection", "docs", "--from-path", place["path"], "--to", "v2"]
+    moving += ["--checkpoint", str(tmp_path / "c"), *at, *asked]
+    emulator.reset()
+    assert "'v2' would be its own source, by its name 'docs'" in run(*moving, status=1)
+    assert not emulator.requests
     assert "this would delete v1 at" in run("drop-old", "docs", *at, status=1)
     assert run("drop-old", "docs", *at, "--yes") == "deleted v1\n"
     with MatryoshkaCollection("docs", space=None, **place) as docs:  # type: ignore[arg-type]
