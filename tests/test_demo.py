@@ -14,6 +14,12 @@ from gemini2_core.emulator.descriptions import describe
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = ROOT / "cookbooks" / "corpus"
+TYPES = {
+    ".png": "image/png",
+    ".wav": "audio/wav",
+    ".mp4": "video/mp4",
+    ".pdf": "application/pdf",
+}
 
 
 def demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -72,9 +78,14 @@ def test_live_without_a_key_says_what_is_missing() -> None:
     assert "Traceback" not in refused.stderr
 
 
+def embedded() -> list[Path]:
+    """The media of the corpus, the queries and the recordings."""
+    folders = [CORPUS, CORPUS.parent / "queries", CORPUS.parent / "recordings"]
+    return [path for folder in folders for path in folder.rglob("*") if path.suffix in TYPES]
+
+
 def test_corpus_is_small_and_complete() -> None:
-    media = [p for p in CORPUS.parent.rglob("*") if p.suffix in {".png", ".wav", ".mp4", ".pdf"}]
-    assert sum(path.stat().st_size for path in media) < 600_000
+    assert sum(path.stat().st_size for path in embedded()) < 600_000
     linked = {
         link.partition("#")[0]
         for chapter in CORPUS.glob("28-*.md")
@@ -87,12 +98,5 @@ def test_corpus_is_small_and_complete() -> None:
 
 
 def test_each_medium_describes_itself() -> None:
-    types = {
-        ".png": "image/png",
-        ".wav": "audio/wav",
-        ".mp4": "video/mp4",
-        ".pdf": "application/pdf",
-    }
-    for path in CORPUS.parent.rglob("*"):
-        if path.suffix in types:
-            assert len(describe(path.read_bytes(), types[path.suffix])) > 40, path
+    for path in embedded():
+        assert len(describe(path.read_bytes(), TYPES[path.suffix])) > 40, path
