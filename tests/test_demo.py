@@ -93,7 +93,7 @@ def test_corpus_is_small_and_complete() -> None:
     }
     read_alone = {"SL-28-11.pdf"}  # cookbook 2 takes its text and its picture out
     assert linked | read_alone == {
-        path.relative_to(CORPUS).as_posix() for path in media if path.is_relative_to(CORPUS)
+        path.relative_to(CORPUS).as_posix() for path in embedded() if path.is_relative_to(CORPUS)
     }
 
 
