@@ -41,10 +41,14 @@ class ReindexProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """How long it still takes at this pace; None if nobody knows."""
-        if self.total is None or not self.read:
+        """How long it still takes at this pace; None if nobody knows.
+
+        What an earlier run stored is passed over in no time, and says nothing of the pace.
+        """
+        worked = self.stored + self.failed or self.read
+        if self.total is None or not worked:
             return None
-        return max(0, self.total - self.read) * self.seconds / self.read
+        return max(0, self.total - self.read) * self.seconds / worked
 
 
 @dataclass(frozen=True, slots=True)

@@ -333,6 +333,8 @@ def test_progress_tells_rate_cost_and_time_left(make: Make, tmp_path: Path) -> N
     assert seen[0].rate > 0
     assert (seen[0].seconds_left or 0) > 0
     assert seen[-1].seconds_left == 0
+    gone_on_with = ReindexProgress(900, 1000, stored=10, failed=0, dollars=1.0, seconds=5.0)
+    assert gone_on_with.seconds_left == 50
 
     def broken(_: ReindexProgress) -> None:
         raise KeyError("mine")
