@@ -243,7 +243,7 @@ def test_no_more_jobs_at_once_than_there_is_room_for(
     emulator: Emulator, open_run: Open, right: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a clock that goes on by a second whenever it's looked at."""
-    emulator.configure(batch_tokens=100, batch_seconds=30)
+    emulator.configure(batch_tokens=100, batch_seconds=12)
     seconds = itertools.count(1000)
     monkeypatch.setattr(emulator._state.batches, "clock", lambda: next(seconds))
     run = open_run(lines_per_job=8)
