@@ -14,8 +14,8 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
-from gemini2_core.corpus.catching_up import CaughtUp, catch_up
-from gemini2_core.corpus.journal import Journal
+from gemini2_core.corpus.switchover.catching_up import CaughtUp, catch_up
+from gemini2_core.corpus.switchover.journal import Journal
 from gemini2_core.errors import ConfigurationError, InvalidInputError
 from langchain_gemini2.embeddings import Gemini2Embeddings
 from langchain_gemini2.vectorstore import MatryoshkaVectorStore

@@ -20,8 +20,8 @@ from llama_index.core.vector_stores.types import (
 from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 from pydantic import PrivateAttr
 
-from gemini2_core.corpus.catching_up import CaughtUp, catch_up
-from gemini2_core.corpus.journal import Journal
+from gemini2_core.corpus.switchover.catching_up import CaughtUp, catch_up
+from gemini2_core.corpus.switchover.journal import Journal
 from gemini2_core.errors import ConfigurationError
 from llama_index_gemini2.embedding import Gemini2Embedding
 from llama_index_gemini2.vectorstore import MatryoshkaVectorStore

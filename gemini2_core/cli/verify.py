@@ -15,7 +15,7 @@ from gemini2_core.index import MatryoshkaCollection
 
 if TYPE_CHECKING:
     from gemini2_core.corpus import Source
-    from gemini2_core.corpus.side_by_side import Search
+    from gemini2_core.corpus.switchover.side_by_side import Search
 
 __all__ = ["add"]
 

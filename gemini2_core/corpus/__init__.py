@@ -1,9 +1,6 @@
 """Moving a whole corpus: what is in it, what it costs, embedding it anew, switching over."""
 
-from gemini2_core.corpus.bill import Estimate, Finding, Interval, Storage
-from gemini2_core.corpus.catching_up import CaughtUp
-from gemini2_core.corpus.estimating import aestimate, estimate
-from gemini2_core.corpus.failure import Failure
+from gemini2_core.corpus.billing import Estimate, Finding, Interval, Storage, aestimate, estimate
 from gemini2_core.corpus.filling import (
     amark_filled,
     amark_filling,
@@ -13,10 +10,14 @@ from gemini2_core.corpus.filling import (
     unfilled_shards,
 )
 from gemini2_core.corpus.item import Item, Source
-from gemini2_core.corpus.peeking import failures
-from gemini2_core.corpus.reindex import areindex, reindex
-from gemini2_core.corpus.report import ReindexProgress, ReindexReport
-from gemini2_core.corpus.side_by_side import QueryChange, collection_search
+from gemini2_core.corpus.moving import (
+    Failure,
+    ReindexProgress,
+    ReindexReport,
+    areindex,
+    failures,
+    reindex,
+)
 from gemini2_core.corpus.sources import (
     BeirSource,
     CollectionSource,
@@ -29,20 +30,25 @@ from gemini2_core.corpus.sources import (
     open_source,
     sharded,
 )
-from gemini2_core.corpus.stored_search import StoredSearch
-from gemini2_core.corpus.switching import (
+from gemini2_core.corpus.switchover import (
+    CaughtUp,
+    Difference,
+    QueryChange,
+    StoredSearch,
     Switched,
+    Verification,
     adrop_old,
     akept_old,
     arollback,
     aswitch,
+    averify,
+    collection_search,
     drop_old,
     kept_old,
     rollback,
     switch,
+    verify,
 )
-from gemini2_core.corpus.verification import Difference, Verification
-from gemini2_core.corpus.verifying import averify, verify
 
 __all__ = [
     "BeirSource",

@@ -25,8 +25,8 @@ from gemini2_core.corpus import (
     aestimate,
     estimate,
 )
-from gemini2_core.corpus.bill import Interval
-from gemini2_core.corpus.sampling import Reservoir, extrapolated, ratio
+from gemini2_core.corpus.billing.bill import Interval
+from gemini2_core.corpus.billing.sampling import Reservoir, extrapolated, ratio
 from gemini2_core.emulator import Emulator, serve
 from gemini2_core.errors import ConfigurationError, InvalidInputError, ServiceError
 from gemini2_core.model import TEXT_ESTIMATE_SPREAD, Backend, Modality

@@ -279,7 +279,7 @@ def test_a_checkpoint_goes_on_for_its_own_move_alone(make: Make, tmp_path: Path)
 
 
 def test_a_second_process_with_the_same_checkpoint_is_told(make: Make, tmp_path: Path) -> None:
-    from gemini2_core.corpus.checkpoint import Checkpoint, Identity
+    from gemini2_core.corpus.moving.checkpoint import Checkpoint, Identity
 
     identity = Identity("made up", "gemini-embedding-2/RETRIEVAL", "'new' at :memory:", "0/1")
     with (

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemini2_core.corpus.checkpoint import Checkpoint, Identity
-from gemini2_core.corpus.marks import Fate, Mark, item_key
-from gemini2_core.corpus.paid_rows import PaidRows
-from gemini2_core.corpus.peeking import Known
+from gemini2_core.corpus.moving.checkpoint import Checkpoint, Identity
+from gemini2_core.corpus.moving.marks import Fate, Mark, item_key
+from gemini2_core.corpus.moving.paid_rows import PaidRows
+from gemini2_core.corpus.moving.peeking import Known
 from gemini2_core.errors import ConfigurationError
 from gemini2_core.index import PointId
 from gemini2_core.index.ids import point_id

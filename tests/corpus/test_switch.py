@@ -23,8 +23,8 @@ from gemini2_core.corpus.filling import (
     mark_filling,
     unfilled_shards,
 )
-from gemini2_core.corpus.seen import note_verification
-from gemini2_core.corpus.switching import (
+from gemini2_core.corpus.switchover.seen import note_verification
+from gemini2_core.corpus.switchover.switching import (
     adrop_old,
     arollback,
     aswitch,
@@ -32,7 +32,7 @@ from gemini2_core.corpus.switching import (
     rollback,
     switch,
 )
-from gemini2_core.corpus.verification import Verification
+from gemini2_core.corpus.switchover.verification import Verification
 from gemini2_core.errors import IndexUnavailableError, SwitchRefusedError
 from gemini2_core.index import MatryoshkaCollection
 

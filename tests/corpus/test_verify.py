@@ -16,8 +16,8 @@ from qdrant_client import QdrantClient, models
 
 from gemini2_core.corpus import CollectionSource, Item, Verification, averify, switch, verify
 from gemini2_core.corpus.filling import mark_filled, mark_filling
-from gemini2_core.corpus.side_by_side import QueryChange
-from gemini2_core.corpus.tally import Tally
+from gemini2_core.corpus.switchover.side_by_side import QueryChange
+from gemini2_core.corpus.switchover.tally import Tally
 from gemini2_core.embedding import Gemini2Embedder
 from gemini2_core.emulator import Emulator, serve
 from gemini2_core.errors import ConfigurationError, IndexMismatchError

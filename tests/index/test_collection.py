@@ -430,7 +430,7 @@ def test_arguments_are_checked_when_it_is_built() -> None:
 def test_a_collection_says_its_space_itself(make: Make) -> None:
     make(tiers=(8, 32)).add([1], random_rows(1))
     assert str(make(space=None).space) == SPACE
-    with pytest.raises(ConfigurationError, match="there is no collection 'new' at .*space="):
+    with pytest.raises(ConfigurationError, match=r"there is no collection 'new' at .*space="):
         make("new", space=None).open()
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar, cast
 
 from gemini2_core.corpus.filling import unfilled_in
-from gemini2_core.corpus.seen import objection
-from gemini2_core.corpus.verification import Verification
+from gemini2_core.corpus.switchover.seen import objection
+from gemini2_core.corpus.switchover.verification import Verification
 from gemini2_core.errors import (
     IndexLockedError,
     IndexMismatchError,

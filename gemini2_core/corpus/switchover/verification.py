@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from gemini2_core.corpus.side_by_side import QueryChange
+from gemini2_core.corpus.switchover.side_by_side import QueryChange
 from gemini2_core.index import PointId
 
 __all__ = ["Difference", "Verification"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 
 from gemini2_core.content import Content, Media
-from gemini2_core.corpus.bill import FindingKind
+from gemini2_core.corpus.billing.bill import FindingKind
 from gemini2_core.corpus.item import Item
 from gemini2_core.embedding import Aggregate, OnOverflow
 from gemini2_core.embedding.plan import Item as Planned

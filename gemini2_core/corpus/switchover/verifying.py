@@ -18,17 +18,17 @@ from gemini2_core.content import ContentLike
 from gemini2_core.corpus.filling import unfilled_shards
 from gemini2_core.corpus.item import Item
 from gemini2_core.corpus.itself import refuse_itself
-from gemini2_core.corpus.seen import note_verification
-from gemini2_core.corpus.side_by_side import (
+from gemini2_core.corpus.sources.points import point_content
+from gemini2_core.corpus.switchover.seen import note_verification
+from gemini2_core.corpus.switchover.side_by_side import (
     QueryVector,
     Search,
     collection_search,
     compare_queries,
     sized_for,
 )
-from gemini2_core.corpus.sources.points import point_content
-from gemini2_core.corpus.tally import Tally
-from gemini2_core.corpus.verification import Difference, Verification
+from gemini2_core.corpus.switchover.tally import Tally
+from gemini2_core.corpus.switchover.verification import Difference, Verification
 from gemini2_core.embedding import Gemini2Embedder
 from gemini2_core.errors import ConfigurationError, InvalidInputError
 from gemini2_core.index import MatryoshkaCollection, PointId, Record

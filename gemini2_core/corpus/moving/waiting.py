@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import orjson
 
-from gemini2_core.corpus.checkpoint import Checkpoint
-from gemini2_core.corpus.marks import Mark
+from gemini2_core.corpus.moving.checkpoint import Checkpoint
+from gemini2_core.corpus.moving.marks import Mark
 from gemini2_core.index import Payload, PointId
 
 __all__ = ["Waiting", "WaitingItems"]

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from gemini2_core.corpus.checkpoint import Identity
 from gemini2_core.corpus.item import Source
-from gemini2_core.corpus.pages import Page, read_pages
-from gemini2_core.corpus.peeking import Known
-from gemini2_core.corpus.report import ReindexProgress, ReindexReport
+from gemini2_core.corpus.moving.checkpoint import Identity
+from gemini2_core.corpus.moving.pages import Page, read_pages
+from gemini2_core.corpus.moving.peeking import Known
+from gemini2_core.corpus.moving.report import ReindexProgress, ReindexReport
 from gemini2_core.corpus.sources import Problems, sharded
 from gemini2_core.embedding import Gemini2Embedder
 from gemini2_core.model import Modality

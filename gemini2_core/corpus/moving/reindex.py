@@ -10,17 +10,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
-from gemini2_core.corpus.batching import BatchMove, batch_state
-from gemini2_core.corpus.checkpoint import Checkpoint, Identity
 from gemini2_core.corpus.filling import amark_filled, amark_filling
 from gemini2_core.corpus.item import Source
 from gemini2_core.corpus.itself import refuse_itself
-from gemini2_core.corpus.moving import Move, Settings
-from gemini2_core.corpus.online import OnlineMove
-from gemini2_core.corpus.report import ReindexProgress, ReindexReport, money
+from gemini2_core.corpus.moving.batching import BatchMove, batch_state
+from gemini2_core.corpus.moving.checkpoint import Checkpoint, Identity
+from gemini2_core.corpus.moving.move import Move, Settings
+from gemini2_core.corpus.moving.online import OnlineMove
+from gemini2_core.corpus.moving.report import ReindexProgress, ReindexReport, money
+from gemini2_core.corpus.moving.trying import dry_report, left_out
+from gemini2_core.corpus.moving.waiting import WaitingItems
 from gemini2_core.corpus.sources import CollectionSource, sharded
-from gemini2_core.corpus.trying import dry_report, left_out
-from gemini2_core.corpus.waiting import WaitingItems
 from gemini2_core.embedding import Gemini2Embedder, loop
 from gemini2_core.embedding.batch import BatchOptions
 from gemini2_core.errors import (

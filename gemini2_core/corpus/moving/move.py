@@ -12,13 +12,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from gemini2_core.corpus.checkpoint import Checkpoint
-from gemini2_core.corpus.failure import Failure
 from gemini2_core.corpus.item import Source
-from gemini2_core.corpus.marks import item_key
-from gemini2_core.corpus.pages import Entry, Page, read_pages
-from gemini2_core.corpus.paid_rows import PaidRows
-from gemini2_core.corpus.report import ReindexProgress
+from gemini2_core.corpus.moving.checkpoint import Checkpoint
+from gemini2_core.corpus.moving.failure import Failure
+from gemini2_core.corpus.moving.marks import item_key
+from gemini2_core.corpus.moving.pages import Entry, Page, read_pages
+from gemini2_core.corpus.moving.paid_rows import PaidRows
+from gemini2_core.corpus.moving.report import ReindexProgress
 from gemini2_core.corpus.sources import sharded
 from gemini2_core.embedding import Gemini2Embedder, Usage
 from gemini2_core.errors import Gemini2Error, InvalidInputError

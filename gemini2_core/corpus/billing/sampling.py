@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from gemini2_core.corpus.bill import Interval
+from gemini2_core.corpus.billing.bill import Interval
 
 __all__ = ["Reservoir", "extrapolated", "ratio"]
 

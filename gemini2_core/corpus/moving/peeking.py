@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gemini2_core.corpus.checkpoint import Identity, check_identity, read_failures
-from gemini2_core.corpus.failure import Failure
-from gemini2_core.corpus.marks import Fate, Mark, fate, known_items
+from gemini2_core.corpus.moving.checkpoint import Identity, check_identity, read_failures
+from gemini2_core.corpus.moving.failure import Failure
+from gemini2_core.corpus.moving.marks import Fate, Mark, fate, known_items
 from gemini2_core.errors import ConfigurationError
 
 __all__ = ["Known", "failures"]

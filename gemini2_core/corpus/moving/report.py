@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from gemini2_core.corpus.failure import Failure
+from gemini2_core.corpus.moving.failure import Failure
 from gemini2_core.embedding import Usage
 from gemini2_core.index import PointId
 from gemini2_core.model import Modality

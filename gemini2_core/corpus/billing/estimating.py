@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypedDict, TypeVar, Unpack
 
-from gemini2_core.corpus.bill import (
+from gemini2_core.corpus.billing.bill import (
     Basis,
     Estimate,
     Finding,
@@ -19,9 +19,9 @@ from gemini2_core.corpus.bill import (
     Interval,
     check_quotas,
 )
+from gemini2_core.corpus.billing.measuring import Measured, Meter, local_counts
+from gemini2_core.corpus.billing.sampling import Reservoir, extrapolated, ratio
 from gemini2_core.corpus.item import Item, Source
-from gemini2_core.corpus.measuring import Measured, Meter, local_counts
-from gemini2_core.corpus.sampling import Reservoir, extrapolated, ratio
 from gemini2_core.corpus.sources.reading import Problems, untold
 from gemini2_core.embedding import Aggregate, Gemini2Embedder, OnOverflow, Progress
 from gemini2_core.embedding.progress import progress_bar

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from gemini2_core.content import Content
-from gemini2_core.corpus.checkpoint import Checkpoint
-from gemini2_core.corpus.failure import Failure
 from gemini2_core.corpus.item import Source
-from gemini2_core.corpus.moving import Move, Point, Reading, Settings
-from gemini2_core.corpus.pages import Entry, Page, reason
-from gemini2_core.corpus.report import money
-from gemini2_core.corpus.waiting import Waiting, WaitingItems
+from gemini2_core.corpus.moving.checkpoint import Checkpoint
+from gemini2_core.corpus.moving.failure import Failure
+from gemini2_core.corpus.moving.move import Move, Point, Reading, Settings
+from gemini2_core.corpus.moving.pages import Entry, Page, reason
+from gemini2_core.corpus.moving.report import money
+from gemini2_core.corpus.moving.waiting import Waiting, WaitingItems
 from gemini2_core.embedding import Gemini2Embedder, Usage
 from gemini2_core.embedding.batch import BatchOptions, BatchRun, BatchSettings, BatchVector
 from gemini2_core.errors import Gemini2Error

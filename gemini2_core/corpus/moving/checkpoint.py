@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from gemini2_core.corpus.failure import Failure
-from gemini2_core.corpus.marks import (
+from gemini2_core.corpus.moving.failure import Failure
+from gemini2_core.corpus.moving.marks import (
     FAILED,
     OPEN,
     STORED,

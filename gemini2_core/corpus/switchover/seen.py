@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gemini2_core.corpus.filling import VERIFIED_KEY, unfilled_in
-from gemini2_core.corpus.verification import Verification
+from gemini2_core.corpus.switchover.verification import Verification
 from gemini2_core.index import MatryoshkaCollection
 
 __all__ = ["note_verification", "objection"]

@@ -11,9 +11,9 @@ from typing import Protocol
 import orjson
 
 from gemini2_core.content import Content, Media
-from gemini2_core.corpus.failure import Failure
 from gemini2_core.corpus.item import Item
-from gemini2_core.corpus.marks import Fate, Mark, item_key
+from gemini2_core.corpus.moving.failure import Failure
+from gemini2_core.corpus.moving.marks import Fate, Mark, item_key
 from gemini2_core.embedding import Gemini2Embedder
 from gemini2_core.errors import Gemini2Error, InvalidInputError
 from gemini2_core.index import Payload, PointId

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gemini2_core.corpus.checkpoint import Checkpoint
+from gemini2_core.corpus.moving.checkpoint import Checkpoint
 from gemini2_core.errors import Gemini2Error
 
 __all__ = ["PaidRows"]

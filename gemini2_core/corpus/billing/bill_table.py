@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gemini2_core.model import TEXT_ESTIMATE_SPREAD, Modality
 
 if TYPE_CHECKING:
-    from gemini2_core.corpus.bill import Basis, Estimate, FindingKind, Interval
+    from gemini2_core.corpus.billing.bill import Basis, Estimate, FindingKind, Interval
 
 __all__ = ["bill_html", "bill_text"]
 

@@ -268,7 +268,7 @@ class Estimate:
         return sum(one.count for one in self.findings if one.kind == "refused")
 
     def __str__(self) -> str:
-        from gemini2_core.corpus.bill_table import bill_text
+        from gemini2_core.corpus.billing.bill_table import bill_text
 
         return bill_text(self)
 
@@ -279,7 +279,7 @@ class Estimate:
         )
 
     def _repr_html_(self) -> str:
-        from gemini2_core.corpus.bill_table import bill_html
+        from gemini2_core.corpus.billing.bill_table import bill_html
 
         return bill_html(self)
 

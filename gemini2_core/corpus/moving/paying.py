@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gemini2_core.corpus.failure import Failure
-from gemini2_core.corpus.pages import Entry, reason
+from gemini2_core.corpus.moving.failure import Failure
+from gemini2_core.corpus.moving.pages import Entry, reason
 from gemini2_core.embedding import EmbeddingResult, Gemini2Embedder, Usage
 from gemini2_core.errors import Gemini2Error
 from gemini2_core.model import Vectors

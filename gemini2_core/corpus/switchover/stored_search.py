@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from gemini2_core.content import ContentLike
-from gemini2_core.corpus.side_by_side import QueryVector, Search, query_vector
 from gemini2_core.corpus.sources import CollectionSource
+from gemini2_core.corpus.switchover.side_by_side import QueryVector, Search, query_vector
 from gemini2_core.embedding import EmbeddingResult, Gemini2Embedder
 from gemini2_core.errors import IndexMismatchError, IndexUnavailableError
 from gemini2_core.index import PointId

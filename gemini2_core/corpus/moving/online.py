@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gemini2_core.corpus.checkpoint import Checkpoint
 from gemini2_core.corpus.item import Source
-from gemini2_core.corpus.moving import Move, Point, Settings
-from gemini2_core.corpus.pages import Entry, Page
-from gemini2_core.corpus.paid_rows import PaidRows
-from gemini2_core.corpus.paying import Paid, pay
-from gemini2_core.corpus.report import money
+from gemini2_core.corpus.moving.checkpoint import Checkpoint
+from gemini2_core.corpus.moving.move import Move, Point, Settings
+from gemini2_core.corpus.moving.pages import Entry, Page
+from gemini2_core.corpus.moving.paid_rows import PaidRows
+from gemini2_core.corpus.moving.paying import Paid, pay
+from gemini2_core.corpus.moving.report import money
 from gemini2_core.embedding import Gemini2Embedder
 from gemini2_core.index import MatryoshkaCollection
 from gemini2_core.model import Modality, Vectors

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gemini2_core.corpus.journal import Entry, Journal
+from gemini2_core.corpus.switchover.journal import Entry, Journal
 
 __all__ = ["CaughtUp", "Sides", "catch_up"]
 
