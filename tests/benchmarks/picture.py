@@ -65,7 +65,7 @@ def _panel(axes: Axes, run: Run) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(length=0)
     axes.minorticks_off()
-    axes.set_xlabel("CPU time of a search, ms: its latency on an idle machine")
+    axes.set_xlabel("median time of a search, ms")
     axes.set_title(_title(run), loc="left", fontsize=10.5, color=INK, linespacing=1.5)
     for tiers in dict.fromkeys(row.tiers for row in run.rows):
         rows = [row for row in run.rows if row.tiers == tiers and not row.exact]
@@ -74,7 +74,7 @@ def _panel(axes: Axes, run: Run) -> None:
         else:
             _dot(axes, run, rows[0], f"{tiers[0]} alone", ONE)
     _dot(axes, run, run.slowest, f"exact, {LARGE}", EXACT)
-    times = [row.cpu for row in run.rows]
+    times = [row.milliseconds for row in run.rows]
     axes.set_xlim(min(times) / 1.6, max(times) * 1.9)
     ticks = [t for n in range(-1, 5) for t in (10.0**n, 2 * 10.0**n, 5 * 10.0**n)]
     shown = [t for t in ticks if axes.get_xlim()[0] <= t <= axes.get_xlim()[1]]
@@ -94,7 +94,7 @@ def _area(run: Run, row: Row) -> float:
 
 def _curve(axes: Axes, run: Run, rows: Sequence[Row]) -> None:
     color = COLORS.get(rows[0].tiers, MUTED)
-    x, y = [row.cpu for row in rows], [row.recall for row in rows]
+    x, y = [row.milliseconds for row in rows], [row.recall for row in rows]
     axes.plot(x, y, color=color, linewidth=1.6, zorder=2)
     axes.scatter(x, y, s=[_area(run, row) for row in rows], color=color, zorder=3)
     two = rows[0].tiers == (768, LARGE)
@@ -107,7 +107,7 @@ def _curve(axes: Axes, run: Run, rows: Sequence[Row]) -> None:
             place, align = ((0, 7), "center") if close[-1].recall > 0.98 else ((7, -6), "left")
         axes.annotate(
             ", ".join(str(row.shortlist) for row in close),
-            (close[-1].cpu, close[-1].recall),
+            (close[-1].milliseconds, close[-1].recall),
             xytext=place,
             textcoords="offset points",
             ha=align,
@@ -121,7 +121,7 @@ def _close(rows: Sequence[Row]) -> list[list[Row]]:
     groups: list[list[Row]] = []
     for row in rows:
         last = groups[-1][-1] if groups else None
-        if last and row.cpu < 1.2 * last.cpu and row.recall - last.recall < 0.006:
+        if last and row.milliseconds < 1.35 * last.milliseconds and row.recall - last.recall < 0.006:
             groups[-1].append(row)
         else:
             groups.append([row])
@@ -130,7 +130,7 @@ def _close(rows: Sequence[Row]) -> list[list[Row]]:
 
 def _dot(axes: Axes, run: Run, row: Row, text: str, color: str) -> None:
     axes.scatter(
-        row.cpu,
+        row.milliseconds,
         row.recall,
         s=_area(run, row),
         color=color,
@@ -142,7 +142,7 @@ def _dot(axes: Axes, run: Run, row: Row, text: str, color: str) -> None:
     away = 5 + _area(run, row) ** 0.5 / 2
     axes.annotate(
         text,
-        (row.cpu, row.recall),
+        (row.milliseconds, row.recall),
         xytext=(away, 0) if beside else (0, -away),
         textcoords="offset points",
         ha="left" if beside else "center",
