@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import itertools
 import random
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -84,6 +85,7 @@ class BatchJobs:
     _jobs: dict[str, BatchJob] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _made: int = 0
+    _answering: threading.Lock = field(default_factory=threading.Lock)
 
     def create(self, spec: ModelSpec, body: object, size: int) -> BatchJob:
         """Make a job from the body of ``asyncBatchEmbedContent``.
@@ -227,6 +229,10 @@ class BatchJobs:
         return form
 
     def _output(self, job: BatchJob) -> dict[str, object]:
+        with self._answering:  # a job is done once, however many ask for it meanwhile
+            return self._answered(job)
+
+    def _answered(self, job: BatchJob) -> dict[str, object]:
         if job.results is None:
             job.results = [self._answer(job, number) for number in range(len(job.lines))]
             if job.settings.batch_out_of_order:

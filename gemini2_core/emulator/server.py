@@ -356,7 +356,11 @@ def _page(call: _Call, name: str, entries: list[dict[str, object]]) -> Answer:
 
 async def _list_batches(call: _Call) -> Answer:
     jobs = call.state.batches
-    return _page(call, "operations", [jobs.operation(job, with_output=False) for job in jobs.all()])
+
+    def told() -> list[dict[str, object]]:
+        return [jobs.operation(job, with_output=False) for job in jobs.all()]
+
+    return _page(call, "operations", await asyncio.to_thread(told))
 
 
 async def _get_batch(call: _Call) -> Answer:

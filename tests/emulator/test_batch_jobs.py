@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
@@ -201,3 +203,26 @@ def test_jobs_under_way_share_a_quota_of_tokens(gemini2_emulator: Emulator) -> N
     assert (reply.status, "details" in reply.error) == (429, False)
     call(gemini2_emulator, f"/v1beta/{name}:cancel", {})
     started(gemini2_emulator, inline("c", "d"))
+
+
+def test_a_job_is_done_once_however_many_ask_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedded: list[object] = []
+    entered = threading.Semaphore(0)
+
+    def counted(service: Service, item: object, spec: object) -> object:
+        embedded.append(item)
+        entered.release()
+        if len(embedded) == 1:
+            entered.acquire()
+            entered.acquire(timeout=0.2)  # a second answer in the making would come in here
+        return [0.6, 0.8], 1
+
+    monkeypatch.setattr(Service, "embed_row", counted)
+    settings = Settings()
+    files = FileStore()
+    jobs = BatchJobs(Service(settings, files), files)
+    job = jobs.create(MODELS["gemini-embedding-2"], inline("a", "b", "c"), 10)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(jobs.operation, [job, job])
+    assert first["response"] == second["response"]
+    assert len(embedded) == 3
