@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 import numpy as np
 
 from gemini2_core.content import Content, ContentLike
 from gemini2_core.embedding import loop
+from gemini2_core.embedding.arguments import choice, optional, positive, seconds, whole
 from gemini2_core.embedding.assembly import combine_rows, fit_rows
 from gemini2_core.embedding.cache import TwoCaches, VectorCache, open_cache
 from gemini2_core.embedding.connection import Connection
 from gemini2_core.embedding.engine import Engine
 from gemini2_core.embedding.faults import read_fault
+from gemini2_core.embedding.held import Held
 from gemini2_core.embedding.inputs import read_inputs
 from gemini2_core.embedding.pace import RateLimiter
 from gemini2_core.embedding.plan import Aggregate, OnEmpty, OnOverflow, Plan, make_plan
@@ -56,7 +56,6 @@ _NEVER_PICKLED = {"api_key", "credentials", "on_progress"}
 #: May hold secrets, and the environment of another process hasn't got them: without them a copy
 #: would ask another service, or none.
 _UNPORTABLE = ("client", "http_options")
-_Word = TypeVar("_Word", bound=str)
 #: An async call with more inputs than this is planned in a thread, not on the caller's loop.
 _PLANNED_INLINE = 64
 
@@ -146,7 +145,7 @@ class Gemini2Embedder:
         # What a copy is made from; the key and what is bound to this process don't leave it.
         self._arguments = {name: value for name, value in locals().items() if name != "self"}
         self._spec = model_spec(model)
-        self._dimensions = check_dimensions(self._spec, _whole("dimensions", dimensions))
+        self._dimensions = check_dimensions(self._spec, whole("dimensions", dimensions))
         self._task = read_task_type(task_type)
         self._space = EmbeddingSpace.of(self._spec, self._task)
         self._media_root = None if media_root is None else Path(media_root).expanduser()
@@ -154,21 +153,21 @@ class Gemini2Embedder:
             raise ConfigurationError(f"media_root={str(media_root)!r} is no folder")
         self._media_in_queries = media_in_queries
         self._allow_remote = allow_remote
-        self._on_overflow: OnOverflow = _choice(
+        self._on_overflow: OnOverflow = choice(
             "on_overflow", on_overflow, ("average", "error", "truncate")
         )
-        self._on_empty: OnEmpty = _choice("on_empty", on_empty, ("error", "zero", "skip"))
+        self._on_empty: OnEmpty = choice("on_empty", on_empty, ("error", "zero", "skip"))
         self._on_progress = on_progress
         self._show_progress = show_progress
         self._limits = Limits(
-            max_concurrency=_positive("max_concurrency", max_concurrency),
-            batch_size=_positive("batch_size", batch_size, MAX_BATCH_ITEMS),
-            requests_per_minute=_optional("requests_per_minute", requests_per_minute),
-            tokens_per_minute=_optional("tokens_per_minute", tokens_per_minute),
+            max_concurrency=positive("max_concurrency", max_concurrency),
+            batch_size=positive("batch_size", batch_size, MAX_BATCH_ITEMS),
+            requests_per_minute=optional("requests_per_minute", requests_per_minute),
+            tokens_per_minute=optional("tokens_per_minute", tokens_per_minute),
             rate_limiter=rate_limiter,
-            retry_seconds=_seconds("retry_seconds", retry_seconds),
+            retry_seconds=seconds("retry_seconds", retry_seconds),
         )
-        _seconds("timeout", timeout)
+        seconds("timeout", timeout)
         key = api_key if api_key is None or isinstance(api_key, str) else api_key.get_secret_value()
         self._connection: Connection | Client = client or Connection.resolve(
             api_key=key,
@@ -184,9 +183,9 @@ class Gemini2Embedder:
         self._batch_size = batch_size
         self._kept: VectorCache | None = None
         self._origin: Gemini2Embedder | None = None
-        self._held = _Held()
+        self._held = Held()
         # An embedder that is dropped without close() mustn't leave connections behind.
-        weakref.finalize(self, _Held.drop, self._held)
+        weakref.finalize(self, Held.drop, self._held)
 
     # What it is
 
@@ -439,8 +438,8 @@ class Gemini2Embedder:
     ) -> Plan:
         if self._held.closed:
             raise ClosedError("this embedder was closed: make a new one")
-        _choice("aggregate", aggregate, ("joint", "mean"))
-        _choice("side", side, ("query", "document"))
+        choice("aggregate", aggregate, ("joint", "mean"))
+        choice("side", side, ("query", "document"))
         root = self._media_root if side == "document" or self._media_in_queries else None
         contents = read_inputs(inputs, titles, media_root=root, allow_remote=self._allow_remote)
         return make_plan(
@@ -587,7 +586,7 @@ class Gemini2Embedder:
             other._dimensions = check_dimensions(self._spec, dimensions)
         other._task = read_task_type(task_type)
         other._space = EmbeddingSpace.of(self._spec, other._task)
-        other._batch_size = _positive("batch_size", batch_size, MAX_BATCH_ITEMS)
+        other._batch_size = positive("batch_size", batch_size, MAX_BATCH_ITEMS)
         other._arguments = {
             **self._arguments,
             "dimensions": dimensions,
@@ -648,79 +647,6 @@ class Gemini2Embedder:
         )
 
 
-class _Held:
-    """What an embedder and its variants share: what is open on the background loop, the usage."""
-
-    def __init__(self) -> None:
-        self.usage = Usage()
-        self.closed = False
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.engine: asyncio.Future[Engine] | None = None
-        self._lock = threading.Lock()
-        self._sdk: tuple[int, Client] | None = None
-
-    def spend(self, usage: Usage) -> None:
-        """Add what was paid elsewhere, by a batch run."""
-        self.usage += usage
-
-    def sdk_client(self, connection: Connection | Client) -> Client:
-        """What jobs and files are asked through: the caller's own client, or one for all of them.
-
-        A forked child opens its own.
-        """
-        if not isinstance(connection, Connection):
-            return connection
-        with self._lock:
-            if self.closed:
-                raise ClosedError("this embedder was closed: make a new one")
-            if self._sdk is None or self._sdk[0] != os.getpid():
-                self._sdk = os.getpid(), connection.client(None)
-            return self._sdk[1]
-
-    def drop(self) -> None:
-        """Close it, without waiting: this also runs from the garbage collector."""
-        sdk, self._sdk = self._sdk, None
-        if sdk is not None and sdk[0] == os.getpid():
-            sdk[1].close()
-        held, engine = self.loop, self.engine
-        self.loop = self.engine = None
-        if held is not None and engine is not None and held.is_running():
-            held.call_soon_threadsafe(lambda: asyncio.ensure_future(_close(engine)))
-
-
-async def _close(engine: asyncio.Future[Engine]) -> None:
-    await (await engine).close()
-
-
 def _import_sdk() -> None:
     """Half a second of importing, in a thread so that the loop goes on."""
     import google.genai  # noqa: F401
-
-
-def _choice(name: str, value: _Word, allowed: Sequence[_Word]) -> _Word:
-    if value not in allowed:
-        raise ConfigurationError(f"{name}={value!r} must be one of {', '.join(map(repr, allowed))}")
-    return value
-
-
-def _positive(name: str, value: int, most: int | None = None) -> int:
-    if _whole(name, value) < 1 or (most is not None and value > most):
-        allowed = "at least 1" if most is None else f"from 1 to {most}"
-        raise ConfigurationError(f"{name}={value!r} must be {allowed}")
-    return value
-
-
-def _whole(name: str, value: object) -> int:
-    if not isinstance(value, int):
-        raise ConfigurationError(f"{name}={value!r} must be a whole number")
-    return value
-
-
-def _seconds(name: str, value: object) -> float:
-    if not isinstance(value, int | float) or not value >= 0:
-        raise ConfigurationError(f"{name}={value!r} must be a number of seconds, not below 0")
-    return value
-
-
-def _optional(name: str, value: int | None) -> int | None:
-    return None if value is None else _positive(name, value)
