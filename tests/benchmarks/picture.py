@@ -121,7 +121,11 @@ def _close(rows: Sequence[Row]) -> list[list[Row]]:
     groups: list[list[Row]] = []
     for row in rows:
         last = groups[-1][-1] if groups else None
-        if last and row.milliseconds < 1.35 * last.milliseconds and row.recall - last.recall < 0.006:
+        if (
+            last
+            and row.milliseconds < 1.35 * last.milliseconds
+            and row.recall - last.recall < 0.006
+        ):
             groups[-1].append(row)
         else:
             groups.append([row])
