@@ -374,7 +374,8 @@ def test_an_async_call_leaves_the_callers_loop_free(make: Make, emulator: Emulat
         await task
         return longest
 
-    assert asyncio.run(work()) < 0.25
+    # A busy machine makes pauses of its own; a call that holds the loop makes one each time.
+    assert any(asyncio.run(work()) < 0.25 for _ in range(3))
 
 
 def test_a_cancelled_call_stops_sending(make: Make, emulator: Emulator) -> None:
