@@ -92,7 +92,7 @@ def test_latency_holds_for_each_of_many_requests_at_once(gemini2_emulator: Emula
     with ThreadPoolExecutor(8) as pool:
         sent = pool.map(lambda n: call(gemini2_emulator, BATCH, batch(f"t{n}")).status, range(8))
         assert list(sent) == [200] * 8
-    assert 0.2 <= time.perf_counter() - began < 1.0
+    assert 0.2 <= time.perf_counter() - began < 1.5  # one after the other they take 1.6
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ def test_a_daily_quota_stops_at_once_and_keeps_what_was_embedded(
             make(embed_batch_size=25, max_concurrency=2).get_text_embedding_batch(MANY)
     finally:
         emulator.configure(requests_per_day=None)
-    assert time.perf_counter() - begun < 2
+    assert time.perf_counter() - begun < 5
     assert caught.value.partial is not None
     assert len(caught.value.partial) == 100
 
