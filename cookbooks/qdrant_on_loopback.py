@@ -392,7 +392,7 @@ def _application(there: Collections, trouble: Trouble, seen: list[tuple[str, str
         status = trouble.status(path, request.headers.get("api-key"))
         if status == 0:
             # ASGI has no word for it; uvicorn's send is a method of what holds the connection.
-            send.__self__.transport.abort()  # type: ignore[attr-defined]
+            send.__self__.transport.abort()  # type: ignore[attr-defined]  # as above
             return
         if status != 200:
             reason = "Invalid API key or JWT" if status == 403 else "told to fail"

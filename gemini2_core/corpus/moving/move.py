@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -80,7 +81,7 @@ class Point:
     words: str
 
 
-class Move:
+class Move(ABC):
     """One run of a move, on the loop that calls ``go``; how items get their vectors is to be added.
 
     Args:
@@ -126,6 +127,7 @@ class Move:
         """How long this run has been at it."""
         return time.monotonic() - self._began
 
+    @abstractmethod
     async def go(self) -> bool:
         """Move what isn't there yet; whether the source came to its end.
 
@@ -133,7 +135,6 @@ class Move:
             Gemini2Error: What ended the run: a quota, the service, the collection. What was
                 paid for is kept, and the next run goes on.
         """
-        raise NotImplementedError
 
     def stop(self, why: str) -> None:
         """Send nothing more. To be called on the loop."""
